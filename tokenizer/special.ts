@@ -3,7 +3,7 @@
  * ids only) keeps the same order: text ranks, pad, im_start, im_end, extras, image token, image start, image end, and
  * then the visual tokens, contiguous and last.
  */
-import { Emu3Error } from "../kernels/core/errors.js";
+import { Emu3Error } from '../kernels/core/errors.js';
 
 /** Ids of the tokens that lay out a document. Visual token of codebook entry `k` is `visualStart + k`. */
 export interface SpecialTokens {
@@ -30,21 +30,18 @@ export interface SpecialTokens {
 }
 
 /** A role that one single token plays; the visual range is the rest of {@link SpecialTokens}. */
-export type SpecialRole = Exclude<
-  keyof SpecialTokens,
-  "visualStart" | "visualCount"
->;
+export type SpecialRole = Exclude<keyof SpecialTokens, 'visualStart' | 'visualCount'>;
 
 /** How each role is written in text. */
 export const specialTokenNames: Readonly<Record<SpecialRole, string>> = {
-  pad: "<|endoftext|>",
-  bos: "<|extra_203|>",
-  eos: "<|extra_204|>",
-  eol: "<|extra_200|>",
-  eof: "<|extra_201|>",
-  img: "<|image token|>",
-  boi: "<|image start|>",
-  eoi: "<|image end|>",
+  pad: '<|endoftext|>',
+  bos: '<|extra_203|>',
+  eos: '<|extra_204|>',
+  eol: '<|extra_200|>',
+  eof: '<|extra_201|>',
+  img: '<|image token|>',
+  boi: '<|image start|>',
+  eoi: '<|image end|>',
 };
 
 const roles = Object.keys(specialTokenNames) as SpecialRole[];
@@ -58,7 +55,7 @@ export interface SpecialVocabulary {
 
 /** `<|visual token 000042|>` for code 42. */
 export function visualTokenName(code: number): string {
-  return `<|visual token ${String(code).padStart(6, "0")}|>`;
+  return `<|visual token ${String(code).padStart(6, '0')}|>`;
 }
 
 /** Matches one visual token; group 1 is its six-digit code. */
@@ -84,26 +81,23 @@ export function specialVocabulary(
   const idOf = (role: SpecialRole): number => {
     const id = named.get(specialTokenNames[role]);
     if (id === undefined) {
-      throw new Emu3Error(
-        `The vocabulary has no ${specialTokenNames[role]} token (${role}).`,
-        {
-          code: "format",
-          where,
-          fix: "Use a tokenizer with the Emu3 special tokens, or pass `special: emu3SpecialVocabulary()`.",
-        },
-      );
+      throw new Emu3Error(`The vocabulary has no ${specialTokenNames[role]} token (${role}).`, {
+        code: 'format',
+        where,
+        fix: 'Use a tokenizer with the Emu3 special tokens, or pass `special: emu3SpecialVocabulary()`.',
+      });
     }
     return id;
   };
   const ids: SpecialTokens = {
-    pad: idOf("pad"),
-    bos: idOf("bos"),
-    eos: idOf("eos"),
-    eol: idOf("eol"),
-    eof: idOf("eof"),
-    img: idOf("img"),
-    boi: idOf("boi"),
-    eoi: idOf("eoi"),
+    pad: idOf('pad'),
+    bos: idOf('bos'),
+    eos: idOf('eos'),
+    eol: idOf('eol'),
+    eof: idOf('eof'),
+    img: idOf('img'),
+    boi: idOf('boi'),
+    eoi: idOf('eoi'),
     visualStart: visual.start,
     visualCount: visual.count,
   };
@@ -116,36 +110,24 @@ const releasedVisualCount = 32_768;
 
 /** The released Emu3 vocabulary: 151,643 text ranks, 211 named special tokens, 32,768 visual tokens. */
 export function emu3SpecialVocabulary(): SpecialVocabulary {
-  const names = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"];
-  for (let extra = 0; extra < releasedExtraCount; extra++)
-    names.push(`<|extra_${extra}|>`);
-  names.push(
-    specialTokenNames.img,
-    specialTokenNames.boi,
-    specialTokenNames.eoi,
-  );
-  const named = new Map(
-    names.map((name, index) => [name, releasedTextSize + index]),
-  );
+  const names = ['<|endoftext|>', '<|im_start|>', '<|im_end|>'];
+  for (let extra = 0; extra < releasedExtraCount; extra++) names.push(`<|extra_${extra}|>`);
+  names.push(specialTokenNames.img, specialTokenNames.boi, specialTokenNames.eoi);
+  const named = new Map(names.map((name, index) => [name, releasedTextSize + index]));
   return specialVocabulary(
     named,
     { start: releasedTextSize + names.length, count: releasedVisualCount },
-    "Emu3 vocabulary",
+    'Emu3 vocabulary',
   );
 }
 
 /** Role of an id, `visual` for a visual token, undefined for text and for tokens without a role. */
-export function roleOf(
-  id: number,
-  tokens: SpecialTokens,
-): SpecialRole | "visual" | undefined {
-  if (isVisual(id, tokens)) return "visual";
+export function roleOf(id: number, tokens: SpecialTokens): SpecialRole | 'visual' | undefined {
+  if (isVisual(id, tokens)) return 'visual';
   return roles.find((role) => tokens[role] === id);
 }
 
 /** Whether an id is a visual token. */
 export function isVisual(id: number, tokens: SpecialTokens): boolean {
-  return (
-    id >= tokens.visualStart && id < tokens.visualStart + tokens.visualCount
-  );
+  return id >= tokens.visualStart && id < tokens.visualStart + tokens.visualCount;
 }

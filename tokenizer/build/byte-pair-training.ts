@@ -2,7 +2,7 @@
  * Byte-pair training: starting from the 256 bytes, the most frequent neighbouring pair of symbols becomes one symbol,
  * again and again. Ties go to the pair with the smaller ids, so a corpus always gives the same merges.
  */
-import { splitPatternJavaScript } from "../text/split.js";
+import { splitPatternJavaScript } from '../text/split.js';
 
 /** A learned merge: the strings of its halves, in byte-level characters. */
 export type Merge = readonly [left: string, right: string];
@@ -26,17 +26,11 @@ interface Piece {
 export function byteLevelAlphabet(): { bytes: number[]; characters: string[] } {
   const range = (first: number, last: number): number[] =>
     Array.from({ length: last - first + 1 }, (_, index) => first + index);
-  const printable = [
-    ...range(0x21, 0x7e),
-    ...range(0xa1, 0xac),
-    ...range(0xae, 0xff),
-  ];
+  const printable = [...range(0x21, 0x7e), ...range(0xa1, 0xac), ...range(0xae, 0xff)];
   const hidden = range(0, 0xff).filter((byte) => !printable.includes(byte));
   return {
     bytes: [...printable, ...hidden],
-    characters: [...printable, ...hidden.map((_, index) => 0x100 + index)].map(
-      (code) => String.fromCharCode(code),
-    ),
+    characters: [...printable, ...hidden.map((_, index) => 0x100 + index)].map((code) => String.fromCharCode(code)),
   };
 }
 
@@ -45,18 +39,14 @@ export function byteLevelAlphabet(): { bytes: number[]; characters: string[] } {
  *
  * @param corpus texts, NFC-normalised here; merges stay inside the pieces of the split rule
  */
-export function trainBytePairs(
-  corpus: Iterable<string>,
-  mergeCount: number,
-): BytePairVocabulary {
+export function trainBytePairs(corpus: Iterable<string>, mergeCount: number): BytePairVocabulary {
   const { bytes, characters } = byteLevelAlphabet();
   const idOfByte = new Map(bytes.map((byte, id) => [byte, id]));
   const tokens = [...characters];
   const merges: Merge[] = [];
   const pieces = countPieces(corpus, idOfByte);
   // Ids stay far below 2^26, so a pair fits one exact number and sorts by its left id, then its right one.
-  const pairKey = (left: number, right: number): number =>
-    left * 2 ** 26 + right;
+  const pairKey = (left: number, right: number): number => left * 2 ** 26 + right;
   const pairCounts = new Map<number, number>();
   const addPairs = (piece: Piece, sign: 1 | -1): void => {
     forEachPair(piece.symbols, (left, right) => {
@@ -72,10 +62,7 @@ export function trainBytePairs(
     let best = -1;
     let bestCount = 1;
     for (const [key, count] of pairCounts) {
-      if (
-        count > bestCount ||
-        (count === bestCount && best >= 0 && key < best)
-      ) {
+      if (count > bestCount || (count === bestCount && best >= 0 && key < best)) {
         best = key;
         bestCount = count;
       }
@@ -83,8 +70,8 @@ export function trainBytePairs(
     if (best < 0) break;
     const left = Math.floor(best / 2 ** 26);
     const right = best % 2 ** 26;
-    const leftToken = tokens[left] ?? "";
-    const rightToken = tokens[right] ?? "";
+    const leftToken = tokens[left] ?? '';
+    const rightToken = tokens[right] ?? '';
     merges.push([leftToken, rightToken]);
     const merged = tokens.push(leftToken + rightToken) - 1;
     for (const piece of pieces) {
@@ -101,23 +88,17 @@ export function trainBytePairs(
   return { tokens, merges };
 }
 
-function countPieces(
-  corpus: Iterable<string>,
-  idOfByte: ReadonlyMap<number, number>,
-): Piece[] {
-  const pattern = new RegExp(splitPatternJavaScript, "gu");
+function countPieces(corpus: Iterable<string>, idOfByte: ReadonlyMap<number, number>): Piece[] {
+  const pattern = new RegExp(splitPatternJavaScript, 'gu');
   const encoder = new TextEncoder();
   const pieces = new Map<string, Piece>();
   for (const text of corpus) {
-    for (const [word] of text.normalize("NFC").matchAll(pattern)) {
+    for (const [word] of text.normalize('NFC').matchAll(pattern)) {
       const known = pieces.get(word);
       if (known !== undefined) known.count++;
       else
         pieces.set(word, {
-          symbols: Array.from(
-            encoder.encode(word),
-            (byte) => idOfByte.get(byte) ?? 0,
-          ),
+          symbols: Array.from(encoder.encode(word), (byte) => idOfByte.get(byte) ?? 0),
           count: 1,
         });
     }
@@ -125,10 +106,7 @@ function countPieces(
   return [...pieces.values()];
 }
 
-function forEachPair(
-  symbols: number[],
-  visit: (left: number, right: number) => void,
-): void {
+function forEachPair(symbols: number[], visit: (left: number, right: number) => void): void {
   let left: number | undefined;
   for (const right of symbols) {
     if (left !== undefined) visit(left, right);
@@ -137,16 +115,10 @@ function forEachPair(
 }
 
 /** Replaces the pair from left to right; in `aaa` the first two merge. */
-function mergePair(
-  symbols: number[],
-  left: number,
-  right: number,
-  merged: number,
-): number[] {
+function mergePair(symbols: number[], left: number, right: number, merged: number): number[] {
   const result: number[] = [];
   for (const symbol of symbols) {
-    if (symbol === right && result.at(-1) === left && result.length > 0)
-      result[result.length - 1] = merged;
+    if (symbol === right && result.at(-1) === left && result.length > 0) result[result.length - 1] = merged;
     else result.push(symbol);
   }
   return result;

@@ -1,13 +1,9 @@
 /** Builds a small model's own `tokenizer.json`, laid out like the released vocabulary. */
-import { Emu3Error } from "../../kernels/core/errors.js";
-import type { SpecialTokens } from "../special.js";
-import {
-  specialTokenNames,
-  specialVocabulary,
-  visualTokenName,
-} from "../special.js";
-import { splitPattern } from "../text/split.js";
-import { trainBytePairs } from "./byte-pair-training.js";
+import { Emu3Error } from '../../kernels/core/errors.js';
+import type { SpecialTokens } from '../special.js';
+import { specialTokenNames, specialVocabulary, visualTokenName } from '../special.js';
+import { splitPattern } from '../text/split.js';
+import { trainBytePairs } from './byte-pair-training.js';
 
 export interface BuildTokenizerOptions {
   /** Largest number of ids wanted in all: 256 bytes, merges, 11 special tokens and the visual tokens. */
@@ -27,11 +23,11 @@ export interface BuiltTokenizer {
 /** Named special tokens in the released order; extras without a role are dropped, save the one between eof and bos. */
 const namedTokens = [
   specialTokenNames.pad,
-  "<|im_start|>",
-  "<|im_end|>",
+  '<|im_start|>',
+  '<|im_end|>',
   specialTokenNames.eol,
   specialTokenNames.eof,
-  "<|extra_202|>",
+  '<|extra_202|>',
   specialTokenNames.bos,
   specialTokenNames.eos,
   specialTokenNames.img,
@@ -48,56 +44,43 @@ const byteCount = 256;
  * @param corpus captions; the same corpus always gives the same file
  * @throws Emu3Error `argument` when the sizes leave no room for the bytes and the special tokens
  */
-export function buildTokenizerJson(
-  corpus: Iterable<string>,
-  options: BuildTokenizerOptions,
-): BuiltTokenizer {
+export function buildTokenizerJson(corpus: Iterable<string>, options: BuildTokenizerOptions): BuiltTokenizer {
   const { vocabularySize, visualCount } = options;
   const smallest = byteCount + namedTokens.length + visualCount;
-  if (
-    !Number.isInteger(visualCount) ||
-    visualCount < 1 ||
-    visualCount > 1_000_000
-  ) {
+  if (!Number.isInteger(visualCount) || visualCount < 1 || visualCount > 1_000_000) {
     throw new Emu3Error(`${visualCount} visual tokens cannot be named.`, {
-      code: "argument",
-      where: "visualCount",
-      fix: "Give the codebook size, 1 to 1,000,000.",
+      code: 'argument',
+      where: 'visualCount',
+      fix: 'Give the codebook size, 1 to 1,000,000.',
     });
   }
   if (!Number.isInteger(vocabularySize) || vocabularySize < smallest) {
     throw new Emu3Error(
       `A vocabulary of ${vocabularySize} cannot hold ${byteCount} bytes, ${namedTokens.length} special and ${visualCount} visual tokens.`,
       {
-        code: "argument",
-        where: "vocabularySize",
+        code: 'argument',
+        where: 'vocabularySize',
         fix: `Ask for at least ${smallest}; what is above it are merges.`,
       },
     );
   }
 
   const { tokens, merges } = trainBytePairs(corpus, vocabularySize - smallest);
-  const named = new Map(
-    namedTokens.map((name, index) => [name, tokens.length + index]),
-  );
+  const named = new Map(namedTokens.map((name, index) => [name, tokens.length + index]));
   const visualStart = tokens.length + namedTokens.length;
-  const { ids: special } = specialVocabulary(
-    named,
-    { start: visualStart, count: visualCount },
-    "built tokenizer",
-  );
-  const visual = Array.from(
-    { length: visualCount },
-    (_, code): [string, number] => [visualTokenName(code), visualStart + code],
-  );
+  const { ids: special } = specialVocabulary(named, { start: visualStart, count: visualCount }, 'built tokenizer');
+  const visual = Array.from({ length: visualCount }, (_, code): [string, number] => [
+    visualTokenName(code),
+    visualStart + code,
+  ]);
   const byteLevel = {
-    type: "ByteLevel",
+    type: 'ByteLevel',
     add_prefix_space: false,
     trim_offsets: false,
     use_regex: false,
   };
   const json = {
-    version: "1.0",
+    version: '1.0',
     truncation: null,
     padding: null,
     added_tokens: [...named, ...visual].map(([content, id]) => ({
@@ -109,14 +92,14 @@ export function buildTokenizerJson(
       normalized: false,
       special: true,
     })),
-    normalizer: { type: "NFC" },
+    normalizer: { type: 'NFC' },
     pre_tokenizer: {
-      type: "Sequence",
+      type: 'Sequence',
       pretokenizers: [
         {
-          type: "Split",
+          type: 'Split',
           pattern: { Regex: splitPattern },
-          behavior: "Isolated",
+          behavior: 'Isolated',
           invert: false,
         },
         byteLevel,
@@ -125,11 +108,11 @@ export function buildTokenizerJson(
     post_processor: byteLevel,
     decoder: byteLevel,
     model: {
-      type: "BPE",
+      type: 'BPE',
       dropout: null,
       unk_token: null,
-      continuing_subword_prefix: "",
-      end_of_word_suffix: "",
+      continuing_subword_prefix: '',
+      end_of_word_suffix: '',
       fuse_unk: false,
       byte_fallback: false,
       vocab: Object.fromEntries(tokens.map((token, id) => [token, id])),

@@ -2,21 +2,16 @@
  * Text to token ids and back. The byte-pair encoding itself is a library's; this layer adds Unicode normalisation and
  * decides what counts as a special token, so that both libraries behave alike.
  */
-import { Emu3Error } from "../../kernels/core/errors.js";
-import type { SpecialTokens, SpecialVocabulary } from "../special.js";
-import {
-  isVisual,
-  visualTokenCode,
-  visualTokenName,
-  visualTokenPattern,
-} from "../special.js";
+import { Emu3Error } from '../../kernels/core/errors.js';
+import type { SpecialTokens, SpecialVocabulary } from '../special.js';
+import { isVisual, visualTokenCode, visualTokenName, visualTokenPattern } from '../special.js';
 
 export interface EncodeOptions {
   /**
    * Whether strings such as `<|image start|>` become special tokens. Off by default: what a user typed is text, and
    * cannot start a picture or end a document. `'all'` means the same as `true`.
    */
-  allowSpecial?: boolean | "all";
+  allowSpecial?: boolean | 'all';
 }
 
 export interface DecodeOptions {
@@ -53,50 +48,38 @@ export interface BytePairEncoder {
 }
 
 /** Joins a library's encoder and a vocabulary of special tokens. */
-export function createTextTokenizer(
-  encoder: BytePairEncoder,
-  vocabulary: SpecialVocabulary,
-): TextTokenizer {
+export function createTextTokenizer(encoder: BytePairEncoder, vocabulary: SpecialVocabulary): TextTokenizer {
   const { named, ids: special } = vocabulary;
   const nameOfId = new Map([...named].map(([name, id]) => [id, name]));
-  const vocabularySize = Math.max(
-    special.visualStart + special.visualCount,
-    1 + Math.max(...named.values()),
-  );
+  const vocabularySize = Math.max(special.visualStart + special.visualCount, 1 + Math.max(...named.values()));
   const specialPattern = new RegExp(
     [...named.keys()]
       .sort((a, b) => b.length - a.length)
-      .map((name) => name.replace(/[\\^$*+?.()|[\]{}]/g, "\\$&"))
+      .map((name) => name.replace(/[\\^$*+?.()|[\]{}]/g, '\\$&'))
       .concat(visualTokenPattern.source)
-      .join("|"),
-    "g",
+      .join('|'),
+    'g',
   );
 
   function idOf(token: string): number | undefined {
     const id = named.get(token);
     if (id !== undefined) return id;
     const code = visualTokenCode(token);
-    return code !== undefined && code < special.visualCount
-      ? special.visualStart + code
-      : undefined;
+    return code !== undefined && code < special.visualCount ? special.visualStart + code : undefined;
   }
 
   function tokenOf(id: number): string | undefined {
-    return isVisual(id, special)
-      ? visualTokenName(id - special.visualStart)
-      : nameOfId.get(id);
+    return isVisual(id, special) ? visualTokenName(id - special.visualStart) : nameOfId.get(id);
   }
 
   function encode(text: string, options: EncodeOptions = {}): number[] {
-    const normalised = text.normalize("NFC");
+    const normalised = text.normalize('NFC');
     const allowSpecial = options.allowSpecial ?? false;
     if (allowSpecial === false) return encoder.encode(normalised);
     const ids: number[] = [];
     let start = 0;
     const encodeUpTo = (end: number): void => {
-      if (end > start)
-        for (const id of encoder.encode(normalised.slice(start, end)))
-          ids.push(id);
+      if (end > start) for (const id of encoder.encode(normalised.slice(start, end))) ids.push(id);
     };
     for (const match of normalised.matchAll(specialPattern)) {
       const id = idOf(match[0]);
@@ -110,7 +93,7 @@ export function createTextTokenizer(
   }
 
   function decode(ids: ArrayLike<number>, options: DecodeOptions = {}): string {
-    let text = "";
+    let text = '';
     let run: number[] = [];
     const flush = (): void => {
       if (run.length > 0) text += encoder.decode(run);
@@ -125,14 +108,11 @@ export function createTextTokenizer(
       } else if (encoder.has(id)) {
         run.push(id);
       } else {
-        throw new Emu3Error(
-          `Id ${id} at position ${index} is not in the vocabulary of ${vocabularySize} tokens.`,
-          {
-            code: "token",
-            where: `ids[${index}]`,
-            fix: "Decode with the tokenizer that belongs to the model.",
-          },
-        );
+        throw new Emu3Error(`Id ${id} at position ${index} is not in the vocabulary of ${vocabularySize} tokens.`, {
+          code: 'token',
+          where: `ids[${index}]`,
+          fix: 'Decode with the tokenizer that belongs to the model.',
+        });
       }
     }
     flush();
