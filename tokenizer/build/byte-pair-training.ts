@@ -70,8 +70,8 @@ export function trainBytePairs(corpus: Iterable<string>, mergeCount: number): By
     if (best < 0) break;
     const left = Math.floor(best / 2 ** 26);
     const right = best % 2 ** 26;
-    const leftToken = tokens[left] ?? '';
-    const rightToken = tokens[right] ?? '';
+    const leftToken = tokens[left];
+    const rightToken = tokens[right];
     merges.push([leftToken, rightToken]);
     const merged = tokens.push(leftToken + rightToken) - 1;
     for (const piece of pieces) {

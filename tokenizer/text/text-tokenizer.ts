@@ -100,7 +100,7 @@ export function createTextTokenizer(encoder: BytePairEncoder, vocabulary: Specia
       run = [];
     };
     for (let index = 0; index < ids.length; index++) {
-      const id = ids[index] ?? NaN;
+      const id = ids[index];
       const token = tokenOf(id);
       if (token !== undefined) {
         flush();
