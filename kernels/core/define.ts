@@ -1,4 +1,5 @@
-import { WgslReflect, type VariableInfo } from 'wgsl_reflect';
+// The package's main entry is CommonJS marked as a module, which Node refuses; its module build works everywhere.
+import { WgslReflect, type VariableInfo } from 'wgsl_reflect/wgsl_reflect.module.js';
 import { Emu3Error } from './errors.js';
 import type { DType, Operand } from './types.js';
 
@@ -65,7 +66,9 @@ export interface CallOptions<T extends Operand> {
 const wgslScalar = new Set(['f32', 'f16', 'u32', 'i32']);
 
 function elementName(variable: VariableInfo): string {
-  const match = /(?:array|atomic|vec[234])?<?.*?(\w+)\W*$/.exec(variable.type.getTypeName().replace(/,\s*\d+\s*>/g, '>'));
+  const match = /(?:array|atomic|vec[234])?<?.*?(\w+)\W*$/.exec(
+    variable.type.getTypeName().replace(/,\s*\d+\s*>/g, '>'),
+  );
   return match?.[1] ?? variable.type.name;
 }
 
