@@ -1,0 +1,59 @@
+import { expectShape, floatType } from '../core/checks.js';
+import {
+  defineKernel,
+  divideRoundUp,
+  elementCount,
+  linearGrid,
+  type KernelCall,
+  type KernelTraits,
+  type Operand,
+} from '../core/index.js';
+import backwardSource from './backward.wgsl';
+import forwardSource from './forward.wgsl';
+
+const aliases = { Scalar: 'f32' } as const;
+const forward = defineKernel('swiglu forward', forwardSource, { aliases });
+const backward = defineKernel('swiglu backward', backwardSource, { aliases });
+const workgroupSize = 64;
+const elementsPerLane = 4;
+
+/** `out = silu(gate) * up`; the three have one shape and one type, f32 or f16. */
+export function swigluForward<T extends Operand>(
+  _traits: KernelTraits,
+  args: { gate: T; up: T; out: T },
+): KernelCall<T> {
+  const { gate, up, out } = args;
+  expectShape(forward.name, 'up', up, gate.shape);
+  expectShape(forward.name, 'out', out, gate.shape);
+  const count = elementCount(gate.shape);
+  return forward.call({
+    aliases: { Scalar: floatType(forward.name, 'gate', gate) },
+    overrides: { WORKGROUP_SIZE: workgroupSize },
+    params: { count },
+    bindings: { gate, up, out },
+    grid: linearGrid(divideRoundUp(count, workgroupSize * elementsPerLane)),
+    bytes: 12 * count,
+    flops: 5 * count,
+  });
+}
+
+/** Gradients of gate and up (f32) from the gradient of the output (f32), all shaped like gate. */
+export function swigluBackward<T extends Operand>(
+  _traits: KernelTraits,
+  args: { gate: T; up: T; outGradient: T; gateGradient: T; upGradient: T },
+): KernelCall<T> {
+  const { gate, up, outGradient, gateGradient, upGradient } = args;
+  for (const [name, operand] of Object.entries({ up, outGradient, gateGradient, upGradient })) {
+    expectShape(backward.name, name, operand, gate.shape);
+  }
+  const count = elementCount(gate.shape);
+  return backward.call({
+    aliases: { Scalar: floatType(backward.name, 'gate', gate) },
+    overrides: { WORKGROUP_SIZE: workgroupSize },
+    params: { count },
+    bindings: { gate, up, out_gradient: outGradient, gate_gradient: gateGradient, up_gradient: upGradient },
+    grid: linearGrid(divideRoundUp(count, workgroupSize * elementsPerLane)),
+    bytes: 20 * count,
+    flops: 10 * count,
+  });
+}
