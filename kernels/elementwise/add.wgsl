@@ -1,0 +1,22 @@
+// out = a + b, element by element.
+// Grid: one invocation an element. Workgroup memory: none. Bytes: 3 tensors. Flops: 1 an element.
+
+override WORKGROUP_SIZE: u32 = 64;
+
+struct Params {
+  count: u32,
+}
+
+@group(0) @binding(0) var<storage, read> a: array<Scalar>;
+@group(0) @binding(1) var<storage, read> b: array<Scalar>;
+@group(0) @binding(2) var<storage, read_write> out: array<Scalar>;
+@group(0) @binding(3) var<uniform> params: Params;
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+  let index = id.x + id.y * groups.x * WORKGROUP_SIZE;
+  if (index >= params.count) {
+    return;
+  }
+  out[index] = Scalar(f32(a[index]) + f32(b[index]));
+}
