@@ -1,0 +1,54 @@
+/** The layouts of documents: what stands where in prompts and in training samples. */
+import type { Size } from '../image/sizes.js';
+import type { CodeClip, CodeGrid, Segment } from './segments.js';
+import { imageHeader, imageSegments, textSegment, videoHeader, videoSegments } from './segments.js';
+
+const systemText = 'You are a helpful assistant. USER: ';
+const answerText = '. ASSISTANT:';
+
+/**
+ * Prompt for a picture: begin, text, image start, size, image token. The model writes everything after that.
+ *
+ * @param text may be empty, as for an unconditional prompt
+ * @param size of the picture, in tokens
+ */
+export function generationPrompt(text: string, size: Size): Segment[] {
+  return [{ special: 'bos' }, ...textSegment(text), ...imageHeader(size)];
+}
+
+/** Prompt for a video, laid out like {@link generationPrompt}. */
+export function videoPrompt(text: string, clip: Omit<CodeClip, 'codes'>): Segment[] {
+  return [{ special: 'bos' }, ...textSegment(text), ...videoHeader(clip)];
+}
+
+/** Prompt about a picture: the picture comes before the question, and a full stop follows the question always. */
+export function understandingPrompt(question: string, image: CodeGrid): Segment[] {
+  return [{ special: 'bos' }, { text: systemText }, ...imageSegments(image), { text: `${question}${answerText}` }];
+}
+
+/**
+ * Training sample of a picture: caption, then the picture. The released training data ends with image end and has no
+ * end token.
+ */
+export function generationSample(caption: string, image: CodeGrid): Segment[] {
+  return [{ special: 'bos' }, ...textSegment(caption), ...imageSegments(image)];
+}
+
+/** Training sample of a video: caption, the clip, end. */
+export function videoSample(caption: string, clip: CodeClip): Segment[] {
+  return [{ special: 'bos' }, ...textSegment(caption), ...videoSegments(clip), { special: 'eos' }];
+}
+
+/** Training sample with the caption last, from which the model learns to read pictures. */
+export function captionLastSample(caption: string, image: CodeGrid): Segment[] {
+  return [{ special: 'bos' }, ...imageSegments(image), ...textSegment(caption), { special: 'eos' }];
+}
+
+/**
+ * Training sample of a question, its picture and its answer.
+ *
+ * @param answer stands right behind `ASSISTANT:`, so give it the space that should part them
+ */
+export function understandingSample(question: string, image: CodeGrid, answer: string): Segment[] {
+  return [...understandingPrompt(question, image), ...textSegment(answer), { special: 'eos' }];
+}
