@@ -20,6 +20,8 @@ const preferences: readonly AdapterPreference[] = ['auto', 'gpu', 'lavapipe', 's
 const oldestMesa = 24;
 const driverVariable = 'VK_ICD_FILENAMES';
 const lastLine = { text: '' };
+/** The binding crashes when an entry point is collected while a device made from it lives, so all are kept. */
+const entryPoints: GPU[] = [];
 
 /**
  * Chooses an adapter in Node through Dawn (npm package `webgpu`): Vulkan on Linux, Metal on macOS, Direct3D 12 on
@@ -33,7 +35,7 @@ export async function requestAdapterNode(options: NodeAdapterOptions = {}): Prom
   const reasons: string[] = [];
   const choice = await chooseAdapter(prefer, reasons);
   if (choice === undefined) throw noAdapter(prefer, reasons);
-  setPollingSpin(choice.software ? 0.25 : 2);
+  setPollingSpin(choice.software ? 0.5 : 2);
   const why = reasons.length > 0 ? `; ${reasons.join('; ')}` : '';
   const line = `adapter: ${choice.description}${choice.software ? ', software' : ''}${why}`;
   if (options.log !== undefined) options.log(line);
@@ -112,6 +114,7 @@ async function requestWith(drivers: string | undefined, fallback = false): Promi
   if (drivers !== undefined) process.env[driverVariable] = drivers;
   try {
     const gpu = dawn.create([]);
+    entryPoints.push(gpu);
     const adapter = await gpu.requestAdapter({ powerPreference: 'high-performance', forceFallbackAdapter: fallback });
     return adapter === null ? undefined : describeAdapter(gpu, adapter);
   } finally {
