@@ -1,0 +1,167 @@
+import { rotaryTable } from '../../../kernels/rotary/index.js';
+import { checkpoint, type Graph, type Tensor } from '../../graph/index.js';
+import { add } from '../../ops/elementwise.js';
+import { attention } from '../../ops/attention.js';
+import { dropout } from '../../ops/dropout.js';
+import { embedding } from '../../ops/embedding.js';
+import { linear } from '../../ops/matmul.js';
+import { rmsNorm } from '../../ops/rms-norm.js';
+import { rotary } from '../../ops/rotary.js';
+import { swiglu } from '../../ops/swiglu.js';
+import { headDimension, type TransformerConfig } from './config.js';
+
+/** Finds the tensor of a parameter by its hub name. */
+export type ParameterLookup = (name: string) => Tensor;
+
+/** One token per row; rows of one sequence follow each other. */
+export interface TokenRows {
+  /** u32 [rows]: token ids. */
+  readonly ids: Tensor;
+  /** u32 [rows]: positions for the rotary embedding. */
+  readonly positions: Tensor;
+  /** f32 [positions, head dimension]: from {@link transformerRotaryTable}. */
+  readonly rotaryTable: Tensor;
+}
+
+/** How a layer's queries meet keys and values: over the whole batch (training) or through a cache (decoding). */
+export type Attend = (layer: number, query: Tensor, key: Tensor, value: Tensor) => Tensor;
+
+export interface ForwardOptions {
+  /** Dropout on the embeddings, the attention output and the MLP output, as the released training code has it. */
+  dropout?: { rate: number; state: Tensor } | undefined;
+  /** Keep only the layers' inputs for the backward pass and compute the rest again. */
+  recompute?: boolean;
+}
+
+export interface TransformerActivations {
+  /** Token embeddings, [rows, hidden_size]. */
+  readonly embeddings: Tensor;
+  /** Output of each layer, [rows, hidden_size]. */
+  readonly layers: readonly Tensor[];
+  /** After the final norm, [rows, hidden_size]: what the head reads. */
+  readonly hidden: Tensor;
+}
+
+/** Sites of dropout within a layer; layer `n` uses `n * sitesPerLayer + site`. */
+export const dropoutSites = { attention: 0, attentionOutput: 1, mlpOutput: 2, perLayer: 3 } as const;
+const embeddingSite = 0xffffffff;
+
+/** Cosines and sines for positions below `length`, with the config's scaling, as data for {@link TokenRows.rotaryTable}. */
+export function transformerRotaryTable(config: TransformerConfig, length: number): Float32Array<ArrayBuffer> {
+  return rotaryTable(
+    {
+      headDimension: headDimension(config),
+      base: config.rope_theta,
+      maxPositions: config.max_position_embeddings,
+      scaling: config.rope_scaling ?? undefined,
+    },
+    length,
+  );
+}
+
+/**
+ * The Emu3 transformer up to the final norm (arXiv 2409.18869, section 2.2; Llama-2 layout): token embedding, then per
+ * layer `x += o(attend(rope(q(norm x)), rope(k(norm x)), v(norm x)))` and `x += down(silu(gate(norm x)) * up(norm x))`.
+ */
+export function transformerForward(
+  graph: Graph,
+  config: TransformerConfig,
+  parameter: ParameterLookup,
+  rows: TokenRows,
+  attend: Attend,
+  options: ForwardOptions = {},
+): TransformerActivations {
+  const table = parameter('model.embed_tokens.weight');
+  let x = embedding(graph, rows.ids, table, { paddingId: config.pad_token_id, dtype: 'f32' });
+  const embeddings = x;
+  if (options.dropout) x = dropout(graph, x, { ...options.dropout, site: embeddingSite });
+  const layers: Tensor[] = [];
+  for (let index = 0; index < config.num_hidden_layers; index++) {
+    const input = x;
+    const layer = (): readonly [Tensor] => [
+      decoderLayer(graph, config, parameter, rows, attend, options, index, input),
+    ];
+    const weights = layerParameterNames(index).map(parameter);
+    [x] = options.recompute ? checkpoint(graph, [input], weights, layer) : layer();
+    layers.push(x);
+  }
+  const hidden = rmsNorm(graph, x, parameter('model.norm.weight'), config.rms_norm_eps);
+  return { embeddings, layers, hidden };
+}
+
+const layerParameters = [
+  'input_layernorm',
+  'self_attn.q_proj',
+  'self_attn.k_proj',
+  'self_attn.v_proj',
+  'self_attn.o_proj',
+  'post_attention_layernorm',
+  'mlp.gate_proj',
+  'mlp.up_proj',
+  'mlp.down_proj',
+] as const;
+
+function layerParameterNames(layer: number): string[] {
+  return layerParameters.map((name) => `model.layers.${layer}.${name}.weight`);
+}
+
+function decoderLayer(
+  graph: Graph,
+  config: TransformerConfig,
+  parameter: ParameterLookup,
+  rows: TokenRows,
+  attend: Attend,
+  options: ForwardOptions,
+  layer: number,
+  x: Tensor,
+): Tensor {
+  const weight = (name: (typeof layerParameters)[number]): Tensor => parameter(`model.layers.${layer}.${name}.weight`);
+  const drop = (value: Tensor, site: number): Tensor =>
+    options.dropout ? dropout(graph, value, { ...options.dropout, site: layer * dropoutSites.perLayer + site }) : value;
+  const turn = (value: Tensor): Tensor => rotary(graph, value, rows.positions, rows.rotaryTable);
+
+  const normed = rmsNorm(graph, x, weight('input_layernorm'), config.rms_norm_eps);
+  const query = turn(linear(graph, normed, weight('self_attn.q_proj')));
+  const key = turn(linear(graph, normed, weight('self_attn.k_proj')));
+  const value = linear(graph, normed, weight('self_attn.v_proj'));
+  const mixed = linear(graph, attend(layer, query, key, value), weight('self_attn.o_proj'));
+  const afterAttention = add(graph, x, drop(mixed, dropoutSites.attentionOutput));
+
+  const normedAgain = rmsNorm(graph, afterAttention, weight('post_attention_layernorm'), config.rms_norm_eps);
+  const gate = linear(graph, normedAgain, weight('mlp.gate_proj'));
+  const up = linear(graph, normedAgain, weight('mlp.up_proj'));
+  const down = linear(graph, swiglu(graph, gate, up), weight('mlp.down_proj'));
+  return add(graph, afterAttention, drop(down, dropoutSites.mlpOutput));
+}
+
+/** Attention over whole sequences of equal length, `[batch * length]` rows; see `attention` for `start`. */
+export function attendSequences(
+  graph: Graph,
+  config: TransformerConfig,
+  sequences: { batch: number; length: number; start: Tensor },
+  options: ForwardOptions = {},
+): Attend {
+  return (layer, query, key, value) =>
+    attention(graph, query, key, value, sequences.start, {
+      batch: sequences.batch,
+      length: sequences.length,
+      heads: config.num_attention_heads,
+      keyValueHeads: config.num_key_value_heads,
+      headDimension: headDimension(config),
+      dropout: options.dropout && {
+        ...options.dropout,
+        site: layer * dropoutSites.perLayer + dropoutSites.attention,
+      },
+    });
+}
+
+/** Logits [rows, vocab_size] of the hidden state. */
+export function languageHead(
+  graph: Graph,
+  config: TransformerConfig,
+  parameter: ParameterLookup,
+  hidden: Tensor,
+): Tensor {
+  const name = config.tie_word_embeddings ? 'model.embed_tokens.weight' : 'lm_head.weight';
+  return linear(graph, hidden, parameter(name));
+}

@@ -1,0 +1,138 @@
+import type { GpuTensor } from '../../tensor.js';
+import type { Graph, Tensor } from '../../graph/index.js';
+import { add, silu } from '../../ops/elementwise.js';
+import { batchNorm } from '../../ops/batch-norm.js';
+import { conv, type ConvGeometry } from '../../ops/conv.js';
+import { groupNorm } from '../../ops/group-norm.js';
+import { spatialAttention } from '../../ops/spatial-attention.js';
+import { spatialNorm } from '../../ops/spatial-norm.js';
+
+export const normGroups = 32;
+export const groupNormEpsilon = 1e-6;
+export const batchNormEpsilon = 1e-5;
+
+/** What the blocks of the vision tokenizer share: the graph, the weights by hub name, and where traces go. */
+export interface VisionContext {
+  readonly graph: Graph;
+  readonly parameter: (name: string) => Tensor;
+  /** BatchNorm running statistics, by name. */
+  readonly statistics: (name: string) => Tensor;
+  /** Normalise by the batch and update the running statistics, as in training. */
+  readonly batchStatistics: boolean;
+  /** Called with each module's output under the module's name, for debugging against recordings. */
+  readonly trace?: ((module: string, output: Tensor) => void) | undefined;
+}
+
+/** Persistent tensors by name, for callers that hold parameters and statistics in different stores. */
+export type TensorLookup = (name: string) => GpuTensor;
+
+/** Conditioning of the decoder's norms: codebook vectors [B, T, h, w, C]; none in the encoder. */
+export type Conditioning = Tensor | undefined;
+
+const same3x3: ConvGeometry = { kernel: [1, 3, 3], stride: [1, 1, 1], before: [0, 1, 1], after: [0, 1, 1] };
+const pointwise: ConvGeometry = { kernel: [1, 1, 1], stride: [1, 1, 1], before: [0, 0, 0], after: [0, 0, 0] };
+
+function convolve(context: VisionContext, name: string, x: Tensor, geometry: ConvGeometry): Tensor {
+  const weight = context.parameter(`${name}.weight`);
+  return conv(context.graph, x, weight, context.parameter(`${name}.bias`), geometry);
+}
+
+/** 3x3 convolution with a border of one, per frame. */
+export function conv3x3(context: VisionContext, name: string, x: Tensor): Tensor {
+  return convolve(context, name, x, same3x3);
+}
+
+/** 3x3 with stride 2, padded by one at the bottom and right only. */
+export function downsample(context: VisionContext, name: string, x: Tensor): Tensor {
+  return convolve(context, name, x, { kernel: [1, 3, 3], stride: [1, 2, 2], before: [0, 0, 0], after: [0, 1, 1] });
+}
+
+/** Convolution over time and space that sees no later frame: all time padding is in front. */
+export function causalConv(
+  context: VisionContext,
+  name: string,
+  x: Tensor,
+  kernel: readonly [number, number, number],
+  timeStride = 1,
+): Tensor {
+  // The reference pads two zero frames whatever the stride, also for the kernel of four.
+  const before = [kernel[0] > 1 ? 2 : 0, (kernel[1] - 1) / 2, (kernel[2] - 1) / 2] as const;
+  const after = [0, before[1], before[2]] as const;
+  return convolve(context, `${name}.conv`, x, { kernel, stride: [timeStride, 1, 1], before, after });
+}
+
+/** GroupNorm in the encoder; spatially conditioned norm in the decoder (MoVQ, arXiv 2209.09002, section 3.2). */
+function norm(context: VisionContext, name: string, x: Tensor, conditioning: Conditioning): Tensor {
+  const { graph, parameter } = context;
+  if (conditioning === undefined) {
+    const affine = { weight: parameter(`${name}.weight`), bias: parameter(`${name}.bias`) };
+    return groupNorm(graph, x, { ...affine, groups: normGroups, epsilon: groupNormEpsilon });
+  }
+  const out = spatialNorm(
+    graph,
+    groupNorm(graph, x, {
+      weight: parameter(`${name}.norm_layer.weight`),
+      bias: parameter(`${name}.norm_layer.bias`),
+      groups: normGroups,
+      epsilon: groupNormEpsilon,
+    }),
+    convolve(context, `${name}.conv_y`, conditioning, pointwise),
+    convolve(context, `${name}.conv_b`, conditioning, pointwise),
+  );
+  context.trace?.(name, out);
+  return out;
+}
+
+/** Final norm and SiLU before an output convolution. */
+export function normAndActivate(context: VisionContext, name: string, x: Tensor, conditioning: Conditioning): Tensor {
+  const out = norm(context, name, x, conditioning);
+  context.trace?.(name, out);
+  return silu(context.graph, out);
+}
+
+/** Residual block: norm, SiLU, 3x3, norm, SiLU, 3x3, plus the input (through a 1x1 where the channels change). */
+export function residualBlock(context: VisionContext, name: string, x: Tensor, conditioning?: Conditioning): Tensor {
+  const { graph, parameter } = context;
+  const first = conv3x3(context, `${name}.conv1`, silu(graph, norm(context, `${name}.norm1`, x, conditioning)));
+  const second = conv3x3(context, `${name}.conv2`, silu(graph, norm(context, `${name}.norm2`, first, conditioning)));
+  const outChannels = parameter(`${name}.conv2.weight`).shape[0];
+  const shortcut = x.shape[4] === outChannels ? x : convolve(context, `${name}.nin_shortcut`, x, pointwise);
+  const out = add(graph, shortcut, second);
+  context.trace?.(name, out);
+  return out;
+}
+
+/** Single-head attention over the positions of each frame, plus the input. */
+export function attentionBlock(context: VisionContext, name: string, x: Tensor, conditioning?: Conditioning): Tensor {
+  const { graph } = context;
+  const [batch, time, height, width, channels] = x.shape;
+  const normed = norm(context, `${name}.norm`, x, conditioning);
+  const project = (which: string, input: Tensor): Tensor => convolve(context, `${name}.${which}`, input, pointwise);
+  const attended = spatialAttention(graph, project('q', normed), project('k', normed), project('v', normed), {
+    frames: batch * time,
+    tokens: height * width,
+    channels,
+  });
+  const out = add(graph, x, project('proj_out', graph.reshape(attended, x.shape)));
+  context.trace?.(name, out);
+  return out;
+}
+
+/** Residual block over time: BatchNorm, SiLU, causal 3x3x3, twice, plus the input. */
+export function temporalResidualBlock(context: VisionContext, name: string, x: Tensor): Tensor {
+  const { graph, parameter, statistics } = context;
+  const half = (input: Tensor, index: 1 | 2): Tensor => {
+    const normed = batchNorm(graph, input, {
+      weight: parameter(`${name}.norm${index}.weight`),
+      bias: parameter(`${name}.norm${index}.bias`),
+      runningMean: statistics(`${name}.norm${index}.running_mean`),
+      runningVariance: statistics(`${name}.norm${index}.running_var`),
+      training: context.batchStatistics,
+      epsilon: batchNormEpsilon,
+    });
+    return causalConv(context, `${name}.conv${index}`, silu(graph, normed), [3, 3, 3]);
+  };
+  const out = add(graph, x, half(half(x, 1), 2));
+  context.trace?.(name, out);
+  return out;
+}

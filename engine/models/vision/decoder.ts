@@ -1,0 +1,68 @@
+import type { Tensor } from '../../graph/index.js';
+import { silu } from '../../ops/elementwise.js';
+import { concatenate, slice } from '../../ops/slice.js';
+import { upsampleSpace, upsampleTime } from '../../ops/upsample.js';
+import {
+  attentionBlock,
+  causalConv,
+  conv3x3,
+  normAndActivate,
+  residualBlock,
+  temporalResidualBlock,
+  type VisionContext,
+} from './blocks.js';
+import { temporalHalvings, type VisionConfig } from './config.js';
+import { temporalBlocks } from './encoder.js';
+
+/**
+ * The decoder of Emu3's vision tokenizer: the temporal stack runs on the post-quantisation latent and on the raw
+ * codebook vectors alike, then each frame is decoded with norms conditioned on those vectors.
+ *
+ * @param quantized codebook vectors, [B, T', h, w, embed_dim].
+ * @param firstFrameOnly decode only frame 0 of each clip, as a picture is frame 0 of its four.
+ * @returns pixels around -1..1, not clamped: [B, 4 T', 8 h, 8 w, 3], or T = 1 with `firstFrameOnly`.
+ */
+export function decode(
+  context: VisionContext,
+  config: VisionConfig,
+  quantized: Tensor,
+  firstFrameOnly: boolean,
+): Tensor {
+  const { graph, trace } = context;
+  const z = causalConv(context, 'post_quant_conv', quantized, [3, 1, 1]);
+  trace?.('post_quant_conv', z);
+  let both = concatenate(graph, z, quantized);
+  for (let index = 0; index < temporalBlocks; index++) {
+    both = temporalResidualBlock(context, `decoder.time_res_stack.${index}`, both);
+  }
+  for (let index = 0; index < temporalHalvings(config); index++) {
+    both = causalConv(context, `decoder.time_conv.${index}.conv`, upsampleTime(graph, both), [3, 3, 3]);
+    trace?.(`decoder.time_conv.${index}`, both);
+    both = silu(graph, both);
+  }
+  if (firstFrameOnly) both = slice(graph, both, 0, 1, 1);
+  const batch = quantized.shape[0];
+  const conditioning = slice(graph, both, batch, batch);
+
+  let x = conv3x3(context, 'decoder.conv_in', slice(graph, both, 0, batch));
+  trace?.('decoder.conv_in', x);
+  x = residualBlock(context, 'decoder.mid.block_1', x, conditioning);
+  x = attentionBlock(context, 'decoder.mid.attn_1', x, conditioning);
+  x = residualBlock(context, 'decoder.mid.block_2', x, conditioning);
+  for (let level = config.ch_mult.length - 1; level >= 0; level--) {
+    const name = `decoder.up.${level}`;
+    for (let block = 0; block <= config.num_res_blocks; block++) {
+      x = residualBlock(context, `${name}.block.${block}`, x, conditioning);
+      if (block === config.num_res_blocks) trace?.(`${name}.last_block`, x);
+      if (config.attn_resolutions.includes(level)) {
+        x = attentionBlock(context, `${name}.attn.${block}`, x, conditioning);
+      }
+    }
+    if (level === 0) continue;
+    x = conv3x3(context, `${name}.upsample.conv`, upsampleSpace(graph, x));
+    trace?.(`${name}.upsample`, x);
+  }
+  x = conv3x3(context, 'decoder.conv_out', normAndActivate(context, 'decoder.norm_out', x, conditioning));
+  trace?.('decoder.conv_out', x);
+  return x;
+}

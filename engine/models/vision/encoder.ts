@@ -1,0 +1,69 @@
+import type { Tensor } from '../../graph/index.js';
+import { silu } from '../../ops/elementwise.js';
+import { upsampleTime } from '../../ops/upsample.js';
+import {
+  attentionBlock,
+  causalConv,
+  conv3x3,
+  downsample,
+  normAndActivate,
+  residualBlock,
+  temporalResidualBlock,
+  type VisionContext,
+} from './blocks.js';
+import { temporalHalvings, type VisionConfig } from './config.js';
+
+/** Temporal residual blocks on either side of the quantiser; fixed in the released code. */
+export const temporalBlocks = 2;
+
+export interface EncoderResult {
+  /** Before `quant_conv`, [B, T', h, w, z_channels]. */
+  readonly encoderOut: Tensor;
+  /** What is quantised, [B, T', h, w, embed_dim]. */
+  readonly latent: Tensor;
+}
+
+/**
+ * The encoder of Emu3's vision tokenizer (arXiv 2409.18869, section 2.1): a per-frame MoVQGAN encoder, then causal
+ * convolutions over time.
+ *
+ * @param pixels [B, T, H, W, 3] in -1..1. T = 1 is an image: it counts as a clip of equal frames, whose 2-D part is
+ *   done once and repeated before the temporal part.
+ */
+export function encode(context: VisionContext, config: VisionConfig, pixels: Tensor): EncoderResult {
+  const { graph, trace } = context;
+  const levels = config.ch_mult.length;
+  let x = conv3x3(context, 'encoder.conv_in', pixels);
+  trace?.('encoder.conv_in', x);
+  for (let level = 0; level < levels; level++) {
+    const name = `encoder.down.${level}`;
+    for (let block = 0; block < config.num_res_blocks; block++) {
+      x = residualBlock(context, `${name}.block.${block}`, x);
+      if (block === config.num_res_blocks - 1) trace?.(`${name}.last_block`, x);
+      if (config.attn_resolutions.includes(level)) x = attentionBlock(context, `${name}.attn.${block}`, x);
+    }
+    if (config.attn_resolutions.includes(level)) trace?.(`${name}.attn.last`, x);
+    if (level === levels - 1) continue;
+    x = downsample(context, `${name}.downsample.conv`, x);
+    trace?.(`${name}.downsample`, x);
+  }
+  x = residualBlock(context, 'encoder.mid.block_1', x);
+  x = attentionBlock(context, 'encoder.mid.attn_1', x);
+  x = residualBlock(context, 'encoder.mid.block_2', x);
+  x = conv3x3(context, 'encoder.conv_out', normAndActivate(context, 'encoder.norm_out', x, undefined));
+  trace?.('encoder.conv_out', x);
+
+  const halvings = temporalHalvings(config);
+  if (x.shape[1] === 1) for (let index = 0; index < halvings; index++) x = upsampleTime(graph, x);
+  for (let index = 0; index < halvings; index++) {
+    x = causalConv(context, `encoder.time_conv.${index}.conv`, x, [4, 3, 3], 2);
+    trace?.(`encoder.time_conv.${index}`, x);
+    x = silu(graph, x);
+  }
+  for (let index = 0; index < temporalBlocks; index++) {
+    x = temporalResidualBlock(context, `encoder.time_res_stack.${index}`, x);
+  }
+  const latent = causalConv(context, 'quant_conv', x, [3, 1, 1]);
+  trace?.('quant_conv', latent);
+  return { encoderOut: x, latent };
+}

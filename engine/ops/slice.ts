@@ -1,0 +1,49 @@
+import { concatenateForward, copyWindow } from '../../kernels/slice/index.js';
+import { elementCount } from '../../kernels/core/types.js';
+import type { Graph, Tensor } from '../graph/graph.js';
+
+/** Indices `start` to `start + count` of one axis (default the leading one). */
+export function slice(graph: Graph, x: Tensor, start: number, count: number, axis = 0): Tensor {
+  const inner = elementCount(x.shape.slice(axis + 1));
+  const shape = x.shape.map((size, index) => (index === axis ? count : size));
+  const rows = elementCount(x.shape.slice(0, axis));
+  const out = graph.temporary(shape, x.dtype, `${x.label}[${start}..${start + count}]`);
+  const window = { rows, start: 0, count: count * inner, offset: start * inner };
+  graph.node({
+    name: 'slice',
+    inputs: [x],
+    outputs: [out],
+    calls: [copyWindow(graph.traits, { x, out, ...window })],
+    backward: ([gradient]) => {
+      if (gradient === undefined) return [undefined];
+      const dx = graph.temporary(x.shape, 'f32', `gradient of ${x.label}`);
+      const back = { ...window, start: start * inner, offset: 0 };
+      graph.node({
+        name: 'slice backward',
+        inputs: [gradient],
+        outputs: [dx],
+        calls: [copyWindow(graph.traits, { x: gradient, out: dx, ...back })],
+      });
+      return [dx];
+    },
+  });
+  return out;
+}
+
+/** a followed by b along the leading axis: [N, ...] and [M, ...] to [N + M, ...]. */
+export function concatenate(graph: Graph, a: Tensor, b: Tensor): Tensor {
+  const rowsA = a.shape[0];
+  const rowsB = b.shape[0];
+  const out = graph.temporary([rowsA + rowsB, ...a.shape.slice(1)], a.dtype, `${a.label}, ${b.label}`);
+  graph.node({
+    name: 'concatenate',
+    inputs: [a, b],
+    outputs: [out],
+    calls: [concatenateForward(graph.traits, { a, b, out })],
+    backward: ([gradient]) => [
+      gradient && slice(graph, gradient, 0, rowsA),
+      gradient && slice(graph, gradient, rowsA, rowsB),
+    ],
+  });
+  return out;
+}

@@ -1,0 +1,19 @@
+/** Float64 twin of `copyWindow`: in each of `rows` rows, `count` elements of x from `offset` at `start` among zeros. */
+export function copyWindowReference(
+  x: Float64Array,
+  length: number,
+  window: { rows: number; start: number; count: number; offset: number },
+): Float64Array {
+  const { rows, start, count, offset } = window;
+  const out = new Float64Array(length);
+  for (let row = 0; row < rows; row++) {
+    const from = row * (x.length / rows) + offset;
+    out.set(x.subarray(from, from + count), row * (length / rows) + start);
+  }
+  return out;
+}
+
+/** Float64 twin of `concatenateForward`. */
+export function concatenateReference(a: Float64Array, b: Float64Array): Float64Array {
+  return Float64Array.from([...a, ...b]);
+}
