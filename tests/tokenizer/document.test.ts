@@ -11,7 +11,8 @@ import { calculateGenerateSize } from '../../tokenizer/image/sizes.js';
 import type { SpecialRole } from '../../tokenizer/special.js';
 import { emu3SpecialVocabulary } from '../../tokenizer/special.js';
 import { textTokenizerFromJson } from '../../tokenizer/text/tokenizer-json.js';
-import { errorCode, goldenJson } from './golden.js';
+import { readGoldenJson } from '../support/golden.js';
+import { errorCode } from './golden.js';
 
 interface RecordedSegment {
   special?: SpecialRole;
@@ -35,7 +36,7 @@ interface Recorded {
   decode_to_parts: { doc: string; parts: { text?: string; image_codes?: number[][] }[] }[];
 }
 
-const recorded = goldenJson<Recorded>('generate/prompts.json');
+const recorded = readGoldenJson<Recorded>('generate/prompts.json');
 const released = emu3SpecialVocabulary().ids;
 
 /** Small text ranks under the released special ids: a text id is a code unit, enough to see where text stands. */

@@ -10,7 +10,8 @@ import {
 import { videoSegments } from '../../tokenizer/document/segments.js';
 import type { SpecialTokens } from '../../tokenizer/special.js';
 import { isVisual, roleOf } from '../../tokenizer/special.js';
-import { errorCode, goldenJson } from './golden.js';
+import { readGoldenJson } from '../support/golden.js';
+import { errorCode } from './golden.js';
 
 interface Recorded {
   sizes: { h: number; w: number; classes: string }[];
@@ -32,8 +33,8 @@ interface ToyTokens {
   n_visual: number;
 }
 
-const recorded = goldenJson<Recorded>('generate/prefix_constraint.json');
-const toy = goldenJson<ToyTokens>('lm/tokens.json');
+const recorded = readGoldenJson<Recorded>('generate/prefix_constraint.json');
+const toy = readGoldenJson<ToyTokens>('lm/tokens.json');
 const special: SpecialTokens = { ...toy, visualStart: toy.vis_start, visualCount: toy.n_visual };
 
 const letters: Record<TokenClass, string> = { visual: 'v', eol: 'l', eof: 'f', eoi: 'i', eos: 's', pad: 'p' };

@@ -5,7 +5,8 @@ import type { RgbImage } from '../../tokenizer/image/pixels.js';
 import { cropCodes, normalise, padBatch, postprocess, prepareImage } from '../../tokenizer/image/pixels.js';
 import { resizeBicubic } from '../../tokenizer/image/resize.js';
 import { expectClose } from '../support/compare.js';
-import { errorCode, goldenBytes, goldenJson, goldenTensors, tensorOf } from './golden.js';
+import { readGolden, readGoldenJson } from '../support/golden.js';
+import { errorCode, goldenBytes, tensorOf } from './golden.js';
 
 interface ImageCase {
   min_pixels: number;
@@ -15,8 +16,8 @@ interface ImageCase {
   shapes?: [number, number][];
 }
 
-const cases = goldenJson<Record<string, ImageCase>>('image/cases.json');
-const tensors = goldenTensors('image/cases.safetensors');
+const cases = readGoldenJson<Record<string, ImageCase>>('image/cases.json');
+const tensors = readGolden('image/cases.safetensors');
 const { decodeImage, encodePng } = nodeImageCodec;
 
 function limitsOf(name: string): { minPixels: number; maxPixels: number; factor: number } {
@@ -47,8 +48,8 @@ describe('recorded pictures', () => {
   it.each(singleCases)('%s: size, resized bytes and values', async (name) => {
     const prepared = prepareImage(await inputOf(name), limitsOf(name));
     expect([prepared.height, prepared.width]).toEqual(cases[name].out_h_w);
-    const bytes = tensors.get(`${name}.resized_rgb`);
-    if (bytes !== undefined) expect(Array.from(prepared.resized.rgb)).toEqual(Array.from(bytes.data));
+    const bytes = tensors[`${name}.resized_rgb`];
+    if (`${name}.resized_rgb` in tensors) expect(Array.from(prepared.resized.rgb)).toEqual(bytes.data);
     expectClose(prepared.data, tensorOf(tensors, `${name}.pixel_values`).data, { absolute: 1e-6 }, name);
   });
 
@@ -128,7 +129,9 @@ it('normalises 0 to -1 and 255 to 1, channels first', () => {
   expectClose(data, [-1, 1, 1, -1, -0.6, 0.6], { absolute: 1e-6 }, 'values');
 });
 
-it('refuses an empty batch', async () => {
+it('refuses an empty batch, and codes outside a grid', async () => {
+  expect(await errorCode(() => cropCodes([1, 2, 3, 4], 2, { height: 1, width: 3 }))).toBe('shape');
+  expect(await errorCode(() => cropCodes([1, 2, 3, 4], 2, { height: 3, width: 2 }))).toBe('shape');
   expect(await errorCode(() => padBatch([]))).toBe('argument');
 });
 

@@ -6,7 +6,8 @@ import {
   smartResize,
   trainingPrepareResize,
 } from '../../tokenizer/image/sizes.js';
-import { errorCode, goldenJson } from './golden.js';
+import { readGoldenJson } from '../support/golden.js';
+import { errorCode } from './golden.js';
 
 interface ResizeCase {
   height: number;
@@ -32,7 +33,7 @@ interface Sizes {
   training_prepare_resize: Required<ResizeCase>[];
 }
 
-const sizes = goldenJson<Sizes>('generate/sizes.json');
+const sizes = readGoldenJson<Sizes>('generate/sizes.json');
 
 async function expectResize(row: ResizeCase, limits?: PixelLimits): Promise<void> {
   if (row.out === undefined) {

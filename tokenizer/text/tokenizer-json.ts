@@ -3,6 +3,7 @@ import { Tokenizer } from '@huggingface/tokenizers';
 import { Emu3Error } from '../../kernels/core/errors.js';
 import type { SpecialVocabulary } from '../special.js';
 import { specialVocabulary, visualTokenCode } from '../special.js';
+import { byteLevelAlphabet } from './byte-level.js';
 import type { TextTokenizer } from './text-tokenizer.js';
 import { createTextTokenizer } from './text-tokenizer.js';
 
@@ -23,6 +24,10 @@ export function textTokenizerFromJson(
   const vocabulary = record(model['vocab'], 'model.vocab', where);
   if (model['type'] !== 'BPE' || !Array.isArray(model['merges'])) {
     throw formatError(`The tokenizer model is ${String(model['type'])}, not BPE with merges.`, where);
+  }
+  const missing = byteLevelAlphabet().characters.find((character) => !Object.hasOwn(vocabulary, character));
+  if (missing !== undefined) {
+    throw formatError(`The vocabulary has no ${JSON.stringify(missing)}, so some bytes could not be encoded.`, where);
   }
   const special = options.special ?? readAddedTokens(json['added_tokens'], where);
 
