@@ -1,0 +1,27 @@
+// into[i] += x[i]: sums up in place.
+// Grid: (elements / (WORKGROUP_SIZE * ELEMENTS), spread over x and y); neighbouring threads take neighbouring elements.
+// Workgroup memory: none. Bytes: x once, into twice. Flops: 1 an element.
+override WORKGROUP_SIZE: u32 = 64u;
+override ELEMENTS: u32 = 4u;
+
+struct Params {
+  count: u32,
+}
+
+@group(0) @binding(0) var<storage, read> x: array<TypeX>;
+@group(0) @binding(1) var<storage, read_write> into: array<TypeInto>;
+@group(0) @binding(2) var<uniform> params: Params;
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(
+  @builtin(workgroup_id) workgroupId: vec3u,
+  @builtin(num_workgroups) workgroupCount: vec3u,
+  @builtin(local_invocation_index) thread: u32,
+) {
+  let start = (workgroupId.x + workgroupId.y * workgroupCount.x) * WORKGROUP_SIZE * ELEMENTS + thread;
+  for (var j = 0u; j < ELEMENTS; j++) {
+    let index = start + j * WORKGROUP_SIZE;
+    if (index >= params.count) { return; }
+    into[index] = TypeInto(f32(into[index]) + f32(x[index]));
+  }
+}

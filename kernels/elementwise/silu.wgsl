@@ -1,0 +1,29 @@
+// out[i] = x[i] * sigmoid(x[i]) (SiLU, Elfwing et al. 2017).
+// Grid: (elements / (WORKGROUP_SIZE * ELEMENTS), spread over x and y); neighbouring threads take neighbouring elements.
+// Workgroup memory: none. Bytes: x and out once. Flops: 4 an element.
+override WORKGROUP_SIZE: u32 = 64u;
+override ELEMENTS: u32 = 4u;
+
+struct Params {
+  count: u32,
+}
+
+@group(0) @binding(0) var<storage, read> x: array<TypeX>;
+@group(0) @binding(1) var<storage, read_write> out: array<TypeOut>;
+@group(0) @binding(2) var<uniform> params: Params;
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(
+  @builtin(workgroup_id) workgroupId: vec3u,
+  @builtin(num_workgroups) workgroupCount: vec3u,
+  @builtin(local_invocation_index) thread: u32,
+) {
+  let start = (workgroupId.x + workgroupId.y * workgroupCount.x) * WORKGROUP_SIZE * ELEMENTS + thread;
+  for (var j = 0u; j < ELEMENTS; j++) {
+    let index = start + j * WORKGROUP_SIZE;
+    if (index >= params.count) { return; }
+    let value = f32(x[index]);
+    // exp(80) is still finite, and the quotient is 0 for any use well before that.
+    out[index] = TypeOut(value / (1.0 + exp(-max(value, -80.0))));
+  }
+}
