@@ -1,0 +1,114 @@
+import { mkdir, open, readdir, rename, rm } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { fileError } from './io-error.node.js';
+
+/** The part of a file handle that saving uses. */
+export interface WriteHandle {
+  write(bytes: Uint8Array, offset: number, length: number): Promise<{ bytesWritten: number }>;
+  sync(): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** The file-system calls that saving uses, so that a full disk or a kill can be rehearsed. */
+export interface SaveFileSystem {
+  /** Creates or empties the file. */
+  create(path: string): Promise<WriteHandle>;
+  /** Makes the entries of a folder durable. */
+  syncFolder(path: string): Promise<void>;
+  makeFolder(path: string): Promise<void>;
+  list(path: string): Promise<string[]>;
+  rename(from: string, to: string): Promise<void>;
+  /** Removes a file or folder; no error when it is not there. */
+  remove(path: string): Promise<void>;
+}
+
+/** The real thing. */
+export const diskFileSystem: SaveFileSystem = {
+  create: (path) => open(path, 'w'),
+  syncFolder: async (path) => {
+    let handle: FileHandle;
+    try {
+      handle = await open(path, 'r');
+    } catch {
+      // Windows cannot open folders; its renames are durable without this.
+      return;
+    }
+    try {
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+  },
+  makeFolder: async (path) => {
+    await mkdir(path, { recursive: true });
+  },
+  list: (path) => readdir(path),
+  rename: (from, to) => rename(from, to),
+  remove: (path) => rm(path, { recursive: true, force: true }),
+};
+
+let temporaryCount = 0;
+
+/** A name beside `path` that no other save of this machine uses. */
+export function temporaryPath(path: string): string {
+  return `${path}.${process.pid}-${temporaryCount++}.tmp`;
+}
+
+/**
+ * Writes a new file and makes its bytes durable. On failure the part already written is removed.
+ * @throws Emu3Error `disk-full`, `io`, or what `content` throws.
+ */
+export async function writeDurably(
+  path: string,
+  content: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+  fileSystem: SaveFileSystem,
+): Promise<void> {
+  try {
+    const handle = await fileSystem.create(path);
+    try {
+      for await (const piece of content) {
+        let position = 0;
+        while (position < piece.byteLength) {
+          const { bytesWritten } = await handle.write(piece, position, piece.byteLength - position);
+          position += bytesWritten;
+        }
+      }
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+  } catch (error) {
+    await removeQuietly(path, fileSystem);
+    throw fileError(error, path, 'write');
+  }
+}
+
+/**
+ * Replaces `path` by `content` all at once: a reader, or the next start after a kill, sees the old file or the new one.
+ * @throws Emu3Error `disk-full`, `io`, or what `content` throws; the old file is intact then and nothing else is left.
+ */
+export async function replaceFile(
+  path: string,
+  content: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+  fileSystem: SaveFileSystem = diskFileSystem,
+): Promise<void> {
+  const temporary = temporaryPath(path);
+  await writeDurably(temporary, content, fileSystem);
+  try {
+    await fileSystem.rename(temporary, path);
+    await fileSystem.syncFolder(dirname(path));
+  } catch (error) {
+    await removeQuietly(temporary, fileSystem);
+    throw fileError(error, path, 'write');
+  }
+}
+
+/** Clean-up after a failure must not hide the failure. */
+export async function removeQuietly(path: string, fileSystem: SaveFileSystem): Promise<void> {
+  try {
+    await fileSystem.remove(path);
+  } catch {
+    // The first error is the one worth reporting.
+  }
+}

@@ -1,0 +1,10 @@
+/** The loader with files on disk: everything of index.ts, and what needs Node. */
+export * from './index.js';
+export { diskFolder } from './folder.node.js';
+export { openFileSource } from './source.node.js';
+export { diskFileSystem, replaceFile } from './atomic.node.js';
+export type { SaveFileSystem, WriteHandle } from './atomic.node.js';
+export { writeModel, writeSafetensors } from './safetensors/writer.node.js';
+export type { FileWriteOptions, ModelWriteOptions } from './safetensors/writer.node.js';
+export { latestCheckpoint, loadTrainingCheckpoint, saveTrainingCheckpoint } from './checkpoint.node.js';
+export type { SaveOptions } from './checkpoint.node.js';
