@@ -1,0 +1,75 @@
+import { Emu3Error } from '../../kernels/core/errors.js';
+
+/** Target of a position without a loss. */
+export const ignoredTarget = -100;
+
+/** One training document: token ids and, for each, whether the model learns to predict it. */
+export interface TokenDocument {
+  readonly ids: ArrayLike<number>;
+  /** Same length as ids: the id itself where it is learned, {@link ignoredTarget} where not. Default: all are learned. */
+  readonly labels?: ArrayLike<number>;
+}
+
+/** `batch` sequences of `length` tokens, flattened row by row: what one training step reads. */
+export interface PackedBatch {
+  readonly batch: number;
+  readonly length: number;
+  readonly ids: Uint32Array;
+  /** Position within the document. */
+  readonly positions: Uint32Array;
+  /** First position of the sequence that may be attended to: where the document begins. */
+  readonly start: Uint32Array;
+  /** The next token of the same document, or {@link ignoredTarget}. */
+  readonly targets: Int32Array;
+  /** Documents that found room. */
+  readonly documents: number;
+}
+
+/**
+ * Packs whole documents into sequences, first fit in the order given: none is cut, so no picture ever is
+ * (arXiv 2409.18869, section 3.2), and none attends to another. Padding positions lie before their own start, so they
+ * attend to nothing.
+ *
+ * @param next gives the next document; it is called until one does not fit any more, and that one is returned as `rest`.
+ * @throws Emu3Error `limit` for a document longer than a sequence.
+ */
+export function packDocuments(
+  next: () => TokenDocument,
+  shape: { batch: number; length: number },
+  padId: number,
+  first?: TokenDocument,
+): { packed: PackedBatch; rest: TokenDocument } {
+  const { batch, length } = shape;
+  const rows = batch * length;
+  const ids = new Uint32Array(rows).fill(padId);
+  const positions = new Uint32Array(rows);
+  const start = new Uint32Array(rows).fill(length);
+  const targets = new Int32Array(rows).fill(ignoredTarget);
+  const used = new Uint32Array(batch);
+  let documents = 0;
+  let document = first ?? next();
+  for (;;) {
+    const size = document.ids.length;
+    if (size > length) {
+      throw new Emu3Error(`A document of ${size} tokens is longer than the ${length} of a training sequence.`, {
+        code: 'limit',
+        where: 'packing',
+        fix: 'Use a longer sequence or drop the document.',
+      });
+    }
+    const row = used.findIndex((filled) => filled + size <= length);
+    if (row < 0) break;
+    const origin = used[row];
+    for (let index = 0; index < size; index++) {
+      const at = row * length + origin + index;
+      ids[at] = document.ids[index];
+      positions[at] = index;
+      start[at] = origin;
+      if (index + 1 < size) targets[at] = (document.labels ?? document.ids)[index + 1];
+    }
+    used[row] += size;
+    documents += 1;
+    document = next();
+  }
+  return { packed: { batch, length, ids, positions, start, targets, documents }, rest: document };
+}
