@@ -39,7 +39,7 @@ const rowsSubgroupKernel = defineKernel('matmul-rows-subgroup', rowsSubgroupSour
 const maxRows = 8;
 const softwareLanes = 8;
 
-export interface MatmulArguments<T extends Operand> {
+interface MatmulArguments<T extends Operand> {
   /** [m, depth], or [depth, m] with `transposeA`; with a leading batch axis, one matrix for each. f32 or f16. */
   a: T;
   /** [depth, n], or [n, depth] with `transposeB`; with a leading batch axis, or without one to serve the whole batch. */

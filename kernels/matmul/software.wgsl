@@ -32,13 +32,6 @@ fn storeColumns(index: u32, column: u32, values: vec4f) {
   if (column + 3u * LANES < params.n) { out[index + 3u * LANES] = TypeOut(values.w); }
 }
 
-fn storeRow(row: u32, column: u32, batchOffset: u32, left: vec4f, right: vec4f) {
-  if (row >= params.m) { return; }
-  let index = batchOffset + row * params.n + column;
-  storeColumns(index, column, left);
-  storeColumns(index + 4u * LANES, column + 4u * LANES, right);
-}
-
 @compute @workgroup_size(LANES)
 fn main(
   @builtin(workgroup_id) workgroupId: vec3u,
@@ -136,13 +129,21 @@ fn main(
     indexB7 += params.depthStrideB;
   }
 
-  let offset = workgroupId.z * params.batchStrideOut;
-  storeRow(row + 0u, column, offset, left0, right0);
-  storeRow(row + 1u, column, offset, left1, right1);
-  storeRow(row + 2u, column, offset, left2, right2);
-  storeRow(row + 3u, column, offset, left3, right3);
-  storeRow(row + 4u, column, offset, left4, right4);
-  storeRow(row + 5u, column, offset, left5, right5);
-  storeRow(row + 6u, column, offset, left6, right6);
-  storeRow(row + 7u, column, offset, left7, right7);
+  // One loop over an array instead of 64 copies of the guarded store: compiles several times faster.
+  var results = array<vec4f, 16>(
+    left0, right0,
+    left1, right1,
+    left2, right2,
+    left3, right3,
+    left4, right4,
+    left5, right5,
+    left6, right6,
+    left7, right7,
+  );
+  let rowCount = min(params.m - row, 8u);
+  for (var r = 0u; r < rowCount; r++) {
+    let index = workgroupId.z * params.batchStrideOut + (row + r) * params.n + column;
+    storeColumns(index, column, results[2u * r]);
+    storeColumns(index + 4u * LANES, column + 4u * LANES, results[2u * r + 1u]);
+  }
 }

@@ -115,8 +115,10 @@ test('one b can serve a whole batch', async () => {
 test('refuses operands that do not fit, naming them', async () => {
   const { traits } = await testDevice();
   const of = (...shape: number[]) => ({ shape, dtype: 'f32' as const });
-  const call = (a: number[], b: number[], out: number[], rest = {}) => () =>
-    matmul(traits, { a: of(...a), b: of(...b), out: of(...out), ...rest });
+  const call =
+    (a: number[], b: number[], out: number[], rest = {}) =>
+    () =>
+      matmul(traits, { a: of(...a), b: of(...b), out: of(...out), ...rest });
   expect(call([2, 3], [4, 5], [2, 5])).toThrow(/a \[2,3\] and b \[4,5\] do not fit/);
   expect(call([2, 3], [3, 5], [5, 2])).toThrow(/out is \[5,2\]/);
   expect(call([2, 3], [3, 5], [2, 5], { transposeA: true })).toThrow(/transposed/);
