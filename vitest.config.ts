@@ -19,7 +19,6 @@ export default defineConfig({
   plugins: [wgslAsText()],
   test: {
     include: ['tests/**/*.test.ts', 'kernels/**/*.test.ts'],
-    setupFiles: ['tests/support/setup.ts'],
     // One process and one file at a time: a software adapter already uses every core, and every file owns its device.
     pool: 'forks',
     maxWorkers: 1,

@@ -38,7 +38,7 @@ export function paceDawnPolling(globals: ReadonlyMap<string, unknown>): void {
   immediately = original;
   const paced = <Args extends unknown[]>(callback: (...args: Args) => void, ...args: Args): NodeJS.Immediate => {
     if (args.length > 0 || !isNativePoll(callback)) return original(callback, ...args);
-    const poll = callback as () => void;
+    const poll = (): void => callback(...args);
     const waited = performance.now() - waitingSince;
     if (waited < spin) return original(poll);
     const pause = Math.min(longestPause, Math.max(1, waited * pauseShare));
@@ -64,7 +64,7 @@ function nothing(): void {
 }
 
 /** The binding's callback is an anonymous native constructor; bound functions, the other natives, have no prototype. */
-function isNativePoll<Args extends unknown[]>(callback: (...args: Args) => void): boolean {
+function isNativePoll(callback: { readonly name: string; readonly length: number }): boolean {
   return (
     callback.name === '' &&
     callback.length === 0 &&
@@ -81,7 +81,8 @@ function noteWaits(constructor: unknown, method: string): void {
   if (typeof original !== 'function') return;
   Reflect.set(prototype, method, function (this: unknown, ...args: unknown[]): unknown {
     beginWait();
-    return Reflect.apply(original, this, args);
+    const result: unknown = Reflect.apply(original, this, args);
+    return result;
   });
 }
 

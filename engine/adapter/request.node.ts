@@ -1,9 +1,10 @@
+import { join } from 'node:path';
+import type * as Dawn from 'webgpu';
 import { Emu3Error } from '../../kernels/core/errors.js';
 import { describeAdapter, mesaVersion } from './describe.js';
 import type { AdapterChoice } from './types.js';
 import { paceDawnPolling, setPollingSpin } from './polling.node.js';
 import { ensureVulkanLoader, lavapipeManifests, swiftShaderFolder } from './vulkan.node.js';
-import { join } from 'node:path';
 
 /** Which adapter to take in Node; `auto` prefers a real GPU, then lavapipe, then SwiftShader. */
 export type AdapterPreference = 'auto' | 'gpu' | 'lavapipe' | 'swiftshader';
@@ -123,7 +124,7 @@ async function requestWith(drivers: string | undefined, fallback = false): Promi
   }
 }
 
-async function loadDawn(): Promise<typeof import('webgpu')> {
+async function loadDawn(): Promise<typeof Dawn> {
   try {
     const dawn = await import('webgpu');
     const globals = Object.entries(dawn.globals);
