@@ -112,7 +112,7 @@ export async function latestCheckpoint(
   }
   const complete = names.filter((name) => sequenceOf(name) > 0).sort((a, b) => sequenceOf(b) - sequenceOf(a));
   const pointed = names.includes(POINTER) ? (await diskFolder(folder).readText(POINTER)).trim() : undefined;
-  const chosen = complete.find((name) => name === pointed) ?? complete[0];
+  const chosen = complete.find((name) => name === pointed) ?? complete.at(0);
   return chosen === undefined ? undefined : join(folder, chosen);
 }
 

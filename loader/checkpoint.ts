@@ -1,7 +1,7 @@
 import { Emu3Error } from '../kernels/core/errors.js';
 import { describePath } from './folder.js';
 import type { ModelFolder } from './folder.js';
-import { assertJsonValue, parseJsonObject, shorten } from './json.js';
+import { assertJsonValue, parseJsonObject, quote, shorten } from './json.js';
 import type { JsonValue } from './json.js';
 import { SafetensorsFile, assertFinite } from './safetensors/reader.js';
 import type { TensorToWrite } from './safetensors/writer.js';
@@ -33,7 +33,7 @@ export interface TrainingCheckpoint {
   readonly trainer: TrainerState;
 }
 
-export const CHECKPOINT_FORMAT_VERSION = 1;
+const CHECKPOINT_FORMAT_VERSION = 1;
 export const WEIGHTS_FILE = 'model.safetensors';
 export const OPTIMIZER_FILE = 'optimizer.safetensors';
 export const TRAINER_FILE = 'trainer.json';
@@ -123,7 +123,7 @@ function parseTrainer(text: string, where: string): TrainerState {
   const json = parseJsonObject(text, where);
   const version = json['formatVersion'];
   if (version !== CHECKPOINT_FORMAT_VERSION) {
-    throw new Emu3Error(`The checkpoint has format version ${JSON.stringify(version) ?? 'none'}.`, {
+    throw new Emu3Error(`The checkpoint has format version ${quote(version)}.`, {
       code: 'unsupported',
       where,
       fix: `This release reads version ${CHECKPOINT_FORMAT_VERSION}; resume with the release that wrote it.`,
@@ -153,7 +153,7 @@ function requireField(value: unknown, name: string, where: string): JsonValue {
 
 function checkStep(step: unknown, code: 'argument' | 'format', where: string): asserts step is number {
   if (typeof step === 'number' && Number.isSafeInteger(step) && step >= 0) return;
-  throw new Emu3Error(`The step ${JSON.stringify(step) ?? 'undefined'} is not a whole number, 0 or more.`, {
+  throw new Emu3Error(`The step ${quote(step)} is not a whole number, 0 or more.`, {
     code,
     where,
     fix: 'A checkpoint counts the optimiser steps done.',

@@ -37,7 +37,7 @@ export function describePath(folder: { name: string }, path: string): string {
   return folder.name.endsWith('/') ? folder.name + path : `${folder.name}/${path}`;
 }
 
-export function missingFileError(where: string): Emu3Error {
+function missingFileError(where: string): Emu3Error {
   return new Emu3Error('There is no such file.', {
     code: 'missing',
     where,
@@ -54,10 +54,10 @@ export function memoryFolder(name: string, files: ReadonlyMap<string, Uint8Array
   };
   return {
     name,
-    list: async () => [...files.keys()],
-    exists: async (path) => files.has(path),
-    readText: async (path) => new TextDecoder().decode(find(path)),
-    open: async (path) => memorySource(`${name}/${path}`, find(path)),
+    list: () => Promise.resolve([...files.keys()]),
+    exists: (path) => Promise.resolve(files.has(path)),
+    readText: (path) => Promise.resolve(path).then((file) => new TextDecoder().decode(find(file))),
+    open: (path) => Promise.resolve(path).then((file) => memorySource(`${name}/${file}`, find(file))),
   };
 }
 

@@ -119,6 +119,11 @@ function notJson(path: string, found: string): Emu3Error {
   });
 }
 
+/** A parsed JSON value, as messages show it. */
+export function quote(value: unknown, length = 120): string {
+  return value === undefined ? 'undefined' : shorten(JSON.stringify(value), length);
+}
+
 /** Names from a hostile file can be megabytes long; messages quote the beginning only. */
 export function shorten(text: string, length = 120): string {
   return text.length <= length ? text : `${text.slice(0, length)}…`;

@@ -40,11 +40,12 @@ export function memorySource(name: string, bytes: Uint8Array | ArrayBuffer): Byt
   const source: ByteSource = {
     name,
     size: content.byteLength,
-    read: async (offset, length, signal) => {
-      throwIfAborted(signal, name);
-      assertRange(source, offset, length);
-      return content.subarray(offset, offset + length);
-    },
+    read: (offset, length, signal) =>
+      Promise.resolve().then(() => {
+        throwIfAborted(signal, name);
+        assertRange(source, offset, length);
+        return content.subarray(offset, offset + length);
+      }),
     close: async () => {},
   };
   return source;

@@ -1,5 +1,5 @@
 import { Emu3Error } from '../../kernels/core/errors.js';
-import { shorten } from '../json.js';
+import { quote } from '../json.js';
 
 /** Reads typed fields out of a config; every error names the file and the field. */
 export class ConfigFields {
@@ -79,10 +79,6 @@ export class ConfigFields {
   }
 
   private present(names: readonly string[]): string {
-    return names.find((name) => this.raw(name) !== undefined) ?? names[0] ?? 'config';
+    return names.find((name) => this.raw(name) !== undefined) ?? names.at(0) ?? 'config';
   }
-}
-
-function quote(value: unknown): string {
-  return shorten(JSON.stringify(value) ?? typeof value, 60);
 }

@@ -1,4 +1,4 @@
-import { isRecord, parseJsonObject } from '../json.js';
+import { isRecord, parseJsonObject, quote } from '../json.js';
 import { ConfigFields } from './fields.js';
 
 /** Stretching of rotary positions: `linear` divides positions by `factor`, `dynamic` grows the base beyond the context. */
@@ -52,8 +52,7 @@ export function parseTransformerConfig(text: string, where: string): Emu3Config 
   return isRecord(nested) ? readTransformerConfig(nested, `${where}: text_config`) : readTransformerConfig(json, where);
 }
 
-/** As {@link parseTransformerConfig}, from parsed JSON without nesting. */
-export function readTransformerConfig(json: Readonly<Record<string, unknown>>, where: string): Emu3Config {
+function readTransformerConfig(json: Readonly<Record<string, unknown>>, where: string): Emu3Config {
   const fields = new ConfigFields(json, where);
   fields.oneOf('model_type', TRANSFORMER_TYPES);
   fields.oneOf('hidden_act', ['silu']);
@@ -119,11 +118,11 @@ function readRopeScaling(fields: ConfigFields): RopeScaling | null {
   const type = scaling['type'] ?? scaling['rope_type'] ?? 'default';
   if (type === 'default') return null;
   if (type !== 'linear' && type !== 'dynamic') {
-    throw fields.error('rope_scaling.type', `must be linear or dynamic, not ${JSON.stringify(type)}`);
+    throw fields.error('rope_scaling.type', `must be linear or dynamic, not ${quote(type)}`);
   }
   const factor = scaling['factor'];
   if (typeof factor !== 'number' || !Number.isFinite(factor) || factor <= 1) {
-    throw fields.error('rope_scaling.factor', `must be a number above 1, not ${JSON.stringify(factor) ?? 'absent'}`);
+    throw fields.error('rope_scaling.factor', `must be a number above 1, not ${quote(factor)}`);
   }
   return { type, factor };
 }

@@ -49,18 +49,18 @@ export function validateShapes(
 ): void {
   const { missing, unexpected, misshaped, mistyped } = compareShapes(checkpoint.tensors, expected);
   const problems: string[] = [];
-  const [shape, type] = [misshaped[0], mistyped[0]];
+  const [shape, absent, type, extra] = [misshaped.at(0), missing.at(0), mistyped.at(0), unexpected.at(0)];
   if (shape) {
     const sizes = `[${shape.found.join(', ')}] instead of [${shape.expected.join(', ')}]`;
     problems.push(`${count(misshaped, 'of another shape')} (first "${shape.name}": ${shorten(sizes)})`);
   }
-  if (missing[0] !== undefined) problems.push(`${count(missing, 'missing')} (first "${missing[0]}")`);
+  if (absent !== undefined) problems.push(`${count(missing, 'missing')} (first "${absent}")`);
   if (type) problems.push(`${count(mistyped, 'of no float type')} (first "${type.name}": ${type.dtype})`);
-  if (unexpected[0] !== undefined) {
-    problems.push(`${count(unexpected, 'unexpected')} (first "${shorten(unexpected[0])}")`);
+  if (extra !== undefined) {
+    problems.push(`${count(unexpected, 'unexpected')} (first "${shorten(extra)}")`);
   }
   if (problems.length === 0) return;
-  const code: ErrorCode = shape ? 'shape' : missing.length > 0 ? 'missing' : type ? 'dtype' : 'format';
+  const code: ErrorCode = shape ? 'shape' : absent !== undefined ? 'missing' : type ? 'dtype' : 'format';
   throw new Emu3Error(`The weights do not fit the config: ${problems.join('; ')}.`, {
     code,
     where: checkpoint.name,

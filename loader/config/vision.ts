@@ -39,8 +39,7 @@ export function parseVisionConfig(text: string, where: string): Emu3VisionVQConf
   return isRecord(nested) ? readVisionConfig(nested, `${where}: vq_config`) : readVisionConfig(json, where);
 }
 
-/** As {@link parseVisionConfig}, from parsed JSON without nesting. */
-export function readVisionConfig(json: Readonly<Record<string, unknown>>, where: string): Emu3VisionVQConfig {
+function readVisionConfig(json: Readonly<Record<string, unknown>>, where: string): Emu3VisionVQConfig {
   const fields = new ConfigFields(json, where);
   fields.oneOf('model_type', VISION_TYPES);
   if (fields.boolean(['double_z', 'double_latent'], false)) {

@@ -71,7 +71,7 @@ async function findFile(folder: ModelFolder, signal: AbortSignal | undefined): P
   if (await folder.exists(SINGLE_FILE, signal)) return SINGLE_FILE;
   if (await folder.exists(INDEX_FILE, signal)) return INDEX_FILE;
   const others = ((await folder.list?.()) ?? []).filter((name) => name.endsWith('.safetensors'));
-  const [only] = others;
+  const only = others.at(0);
   if (only !== undefined && others.length === 1) return only;
   throw new Emu3Error(`There is neither ${SINGLE_FILE} nor ${INDEX_FILE}.`, {
     code: 'missing',

@@ -1,5 +1,5 @@
 import { Emu3Error } from '../../kernels/core/errors.js';
-import { isRecord, parseJsonObject, shorten } from '../json.js';
+import { isRecord, parseJsonObject, quote, shorten } from '../json.js';
 import type { ByteSource } from '../source.js';
 import { DTYPE_BITS, isDtype } from './dtype.js';
 import type { Dtype } from './dtype.js';
@@ -93,7 +93,7 @@ function parseTensor(name: string, entry: unknown, file: string, dataStart: numb
   if (!isRecord(entry)) throw formatError(where, 'The header entry of the tensor is not an object.');
   const { dtype, shape, data_offsets: offsets } = entry;
   if (!isDtype(dtype)) {
-    throw new Emu3Error(`The element type ${shorten(JSON.stringify(dtype) ?? 'undefined')} is unknown.`, {
+    throw new Emu3Error(`The element type ${quote(dtype)} is unknown.`, {
       code: 'dtype',
       where,
       fix: `Store the tensor as one of ${Object.keys(DTYPE_BITS).join(', ')}.`,
@@ -103,7 +103,7 @@ function parseTensor(name: string, entry: unknown, file: string, dataStart: numb
   if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(isCount)) {
     throw formatError(where, 'data_offsets must be two non-negative integers.');
   }
-  const [begin, end] = [Number(offsets[0]), Number(offsets[1])];
+  const [begin = 0, end = 0] = offsets;
   if (end < begin) throw formatError(where, `data_offsets run backwards (${begin} to ${end}).`);
   if (dataStart + end > fileSize) {
     const message = `The tensor ends at byte ${dataStart + end}, but the file has ${fileSize} bytes.`;
@@ -123,7 +123,7 @@ function isCount(value: unknown): value is number {
 
 function parseShape(shape: unknown, where: string): number[] {
   if (!Array.isArray(shape) || !shape.every(isCount)) {
-    const found = shorten(JSON.stringify(shape) ?? 'undefined');
+    const found = quote(shape);
     throw new Emu3Error(`The shape ${found} is not a list of non-negative integers.`, {
       code: 'shape',
       where,

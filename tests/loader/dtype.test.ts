@@ -116,7 +116,7 @@ describe('narrowing', () => {
     const bfloatValue = (bits: number): number => floatOf(bits << 16);
     for (let round = 0; round < 20000; round++) {
       const tie = round % 2 === 0;
-      const half = (tie ? halfValue(Math.floor(random() * 0x7bff)) : 0) as number;
+      const half = tie ? halfValue(Math.floor(random() * 0x7bff)) : 0;
       const step = tie ? halfValue(bitsAbove(half)) : 0;
       const value = tie ? (half + step) / 2 : Math.fround((random() * 2 - 1) * 2 ** (random() * 39 - 24));
       expect(halfFromFloatBits(bitsOf(value)), `half of ${value}`).toBe(nearest(value, halfValue, 0x7bff));

@@ -1,12 +1,12 @@
 import { diskFileSystem } from '../../loader/index.node.js';
 import type { SaveFileSystem, WriteHandle } from '../../loader/index.node.js';
 
-export function systemError(code: string): Error {
+function systemError(code: string): Error {
   return Object.assign(new Error(`${code}: rehearsed`), { code });
 }
 
 /** The real file system, calling `before` ahead of every step it takes; `before` throws to make the step fail. */
-export function rehearsedFileSystem(before: (step: string, path: string) => void): SaveFileSystem {
+function rehearsedFileSystem(before: (step: string, path: string) => void): SaveFileSystem {
   return {
     create: async (path) => {
       before('create', path);

@@ -60,13 +60,18 @@ describe('writing', () => {
     const order: string[] = [];
     async function* halves(name: string): AsyncGenerator<Float32Array> {
       order.push(name);
-      yield Float32Array.of(1, 2);
+      yield await Promise.resolve(Float32Array.of(1, 2));
       yield Float32Array.of(3);
       order.push(`${name} done`);
     }
     const bytes = await encodeSafetensors([
       { name: 'a', dtype: 'BF16', shape: [3], values: () => halves('a') },
-      { name: 'b', dtype: 'BF16', shape: [3], values: async () => (order.push('b'), Float32Array.of(4, 5, 6)) },
+      {
+        name: 'b',
+        dtype: 'BF16',
+        shape: [3],
+        values: () => (order.push('b'), Promise.resolve(Float32Array.of(4, 5, 6))),
+      },
     ]);
     const file = await SafetensorsFile.open(memorySource('m', bytes));
     expect([...(await file.readFloat32('a')), ...(await file.readFloat32('b'))]).toEqual([1, 2, 3, 4, 5, 6]);
