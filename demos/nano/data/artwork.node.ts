@@ -104,6 +104,11 @@ async function drawIcon(style: Style, icon: string): Promise<Uint8Array> {
   const svg =
     `<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" ` +
     `width="${PICTURE_SIZE}" height="${PICTURE_SIZE}" viewBox="0 0 ${width} ${height}">${artwork.body}</svg>`;
-  const pixels = await sharp(Buffer.from(svg)).flatten({ background: 'white' }).toColourspace('srgb').removeAlpha().raw().toBuffer();
+  const pixels = await sharp(Buffer.from(svg))
+    .flatten({ background: 'white' })
+    .toColourspace('srgb')
+    .removeAlpha()
+    .raw()
+    .toBuffer();
   return new Uint8Array(pixels);
 }
