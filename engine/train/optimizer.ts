@@ -1,6 +1,5 @@
 import {
   adamwUpdate,
-  elementsPerDecay,
   gradientNormPartials,
   gradientSquares,
   optimizerPrepare,
@@ -62,28 +61,4 @@ export function adamwStep(
       calls: [adamwUpdate(block, state, hyper)],
     });
   }
-}
-
-/** Where a parameter lies in its block, and whether weight decay applies to it (by custom: to tensors of 2 or more dimensions). */
-export interface DecayRange {
-  /** First element in the block, a multiple of 64. */
-  start: number;
-  length: number;
-  decay: boolean;
-}
-
-/**
- * The decay factors of a block: 1 for every 64 elements that hold a part of a decayed parameter, 0 elsewhere.
- *
- * @throws Emu3Error `shape` when a parameter does not start at a multiple of 64 or ends beyond the block.
- */
-export function decayMaskOf(blockLength: number, ranges: readonly DecayRange[]): Float32Array {
-  const mask = new Float32Array(blockLength / elementsPerDecay);
-  for (const { start, length, decay } of ranges) {
-    if (start % elementsPerDecay !== 0 || start + length > blockLength) {
-      throw shapeError('adamw', `a parameter at ${start}..${start + length} does not lie in a block of ${blockLength}`);
-    }
-    mask.fill(decay ? 1 : 0, start / elementsPerDecay, Math.ceil((start + length) / elementsPerDecay));
-  }
-  return mask;
 }
