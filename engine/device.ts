@@ -55,6 +55,7 @@ export class Device {
       software: choice.software,
       f16: gpu.features.has('shader-f16'),
       subgroups: gpu.features.has('subgroups'),
+      subgroupMinSize: choice.adapter.info.subgroupMinSize ?? 4,
       maxInvocations: gpu.limits.maxComputeInvocationsPerWorkgroup,
       maxWorkgroupStorage: gpu.limits.maxComputeWorkgroupStorageSize,
     };

@@ -17,6 +17,8 @@ export interface KernelTraits {
   readonly f16: boolean;
   /** `subgroups` is enabled. */
   readonly subgroups: boolean;
+  /** Fewest lanes a subgroup can have on the adapter; unknown (take WebGPU's least, 4) when undefined. */
+  readonly subgroupMinSize?: number;
   /** maxComputeInvocationsPerWorkgroup of the device, at least 256. */
   readonly maxInvocations: number;
   /** maxComputeWorkgroupStorageSize of the device in bytes, at least 16384. */
