@@ -47,3 +47,14 @@ export function concatenate(graph: Graph, a: Tensor, b: Tensor): Tensor {
   });
   return out;
 }
+
+/** Copies x to a persistent tensor of as many elements, to be read or used by another program. */
+export function keep(graph: Graph, target: Tensor, x: Tensor): void {
+  const count = elementCount(x.shape);
+  graph.node({
+    name: 'keep',
+    inputs: [x],
+    outputs: [target],
+    calls: [copyWindow(graph.traits, { x, out: target, rows: 1, start: 0, count, offset: 0 })],
+  });
+}

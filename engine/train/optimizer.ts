@@ -58,7 +58,7 @@ export function adamwStep(
       name: 'adamw',
       inputs: [...Object.values<Tensor>({ ...block }), state],
       outputs: [parameters, gradient, firstMoment, secondMoment],
-      calls: [adamwUpdate(block, state, hyper)],
+      calls: [adamwUpdate(traits, block, state, hyper)],
     });
   }
 }
