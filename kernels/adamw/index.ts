@@ -23,8 +23,6 @@ const updateKernel = defineKernel('adamw', updateSource);
 /** Parameters start at multiples of this many elements, so that one decay factor serves each run of as many. */
 export const elementsPerDecay = 64;
 
-const workgroupSize = 64;
-
 /** Decay rates and constants of AdamW. Fixed for a run; what changes from step to step is in the state. */
 export interface AdamwHyper {
   /** Default 0.9. */
@@ -65,7 +63,7 @@ export function gradientNormPartials(traits: KernelTraits): number {
 /**
  * First stage of the global gradient norm: partial sums of squares of block number `block`.
  *
- * @param args.gradients f32, any shape. @param args.partial f32 [blocks * {@link gradientNormPartials}], part of it written.
+ * @param args.gradients f32, a multiple of 4 elements. @param args.partial f32 [blocks * {@link gradientNormPartials}], part of it written.
  * @throws Emu3Error `shape`.
  */
 export function gradientSquares<T extends Operand>(
@@ -80,9 +78,11 @@ export function gradientSquares<T extends Operand>(
       `partial [${args.partial.shape.join(', ')}] has no room for block ${args.block}`,
     );
   }
+  if (count < 1 || count % 4 !== 0) throw shapeError(squaresKernel.name, `${count} gradients are not a multiple of 4`);
+  const workgroupSize = 64;
   return squaresKernel.call({
     overrides: { WORKGROUP_SIZE: workgroupSize },
-    params: { count, partialOffset: args.block * partials },
+    params: { vectors: count / 4, partialOffset: args.block * partials },
     bindings: { gradients: args.gradients, partial: args.partial },
     grid: [partials / workgroupSize, 1, 1],
     bytes: count * 4 + partials * 4,
@@ -135,7 +135,12 @@ export interface AdamwBlock<T extends Operand> {
  *
  * @throws Emu3Error `shape`, `argument`.
  */
-export function adamwUpdate<T extends Operand>(block: AdamwBlock<T>, state: T, hyper: AdamwHyper = {}): KernelCall<T> {
+export function adamwUpdate<T extends Operand>(
+  traits: KernelTraits,
+  block: AdamwBlock<T>,
+  state: T,
+  hyper: AdamwHyper = {},
+): KernelCall<T> {
   const { name } = updateKernel;
   const { epsilon, weightDecay, ...betas } = complete(hyper);
   const { parameters, gradients, firstMoment, secondMoment, decayMask } = block;
@@ -155,11 +160,13 @@ export function adamwUpdate<T extends Operand>(block: AdamwBlock<T>, state: T, h
     );
   }
   requireState(name, state);
+  const workgroupSize = traits.software ? 16 : 64;
+  const vectorsPerThread = traits.software ? 16 : 1;
   return updateKernel.call({
-    overrides: { WORKGROUP_SIZE: workgroupSize },
-    params: { count, ...decays(betas), epsilon, weightDecay },
+    overrides: { WORKGROUP_SIZE: workgroupSize, VECTORS_PER_THREAD: vectorsPerThread },
+    params: { vectors: count / 4, ...decays(betas), epsilon, weightDecay },
     bindings: { parameters, gradients, firstMoment, secondMoment, decayMask, state },
-    grid: linearGrid(divideRoundUp(count, workgroupSize * 4)),
+    grid: linearGrid(divideRoundUp(count, 4 * workgroupSize * vectorsPerThread)),
     bytes: count * 32 + (count / elementsPerDecay) * 4,
     flops: count * 15,
   });

@@ -241,7 +241,7 @@ describe('AdamW', () => {
           state: { shape: [optimizerStateLength], data: new Float32Array(optimizerStateLength) },
         },
         outputs: { parameters: tensor, gradients: tensor, firstMoment: tensor, secondMoment: tensor },
-        calls: ({ state, ...block }) => adamwUpdate(block, state, { weightDecay }),
+        calls: ({ state, ...block }, traits) => adamwUpdate(traits, block, state, { weightDecay }),
       });
     };
     await expect(call(65, 1, 0)).rejects.toThrow(/not a multiple of 64/);
