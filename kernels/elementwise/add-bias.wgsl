@@ -21,9 +21,14 @@ fn main(
   @builtin(local_invocation_index) thread: u32,
 ) {
   let start = (workgroupId.x + workgroupId.y * workgroupCount.x) * WORKGROUP_SIZE * ELEMENTS + thread;
+  // A division is slow on some adapters: one here instead of one an element.
+  let step = WORKGROUP_SIZE % params.columns;
+  var column = start % params.columns;
   for (var j = 0u; j < ELEMENTS; j++) {
     let index = start + j * WORKGROUP_SIZE;
     if (index >= params.count) { return; }
-    out[index] = TypeOut(f32(x[index]) + f32(bias[index % params.columns]));
+    out[index] = TypeOut(f32(x[index]) + f32(bias[column]));
+    column += step;
+    if (column >= params.columns) { column -= params.columns; }
   }
 }

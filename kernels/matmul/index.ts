@@ -15,6 +15,7 @@ import rowsSubgroupSource from './rows-subgroup.wgsl';
 import softwareSource from './software.wgsl';
 import softwareBroadcastSource from './software-broadcast.wgsl';
 import softwareRowsSource from './software-rows.wgsl';
+import softwareRowsBroadcastSource from './software-rows-broadcast.wgsl';
 import tileSource from './tile.wgsl';
 
 const aliases = { TypeA: 'f32', TypeB: 'f32', TypeOut: 'f32' } as const;
@@ -27,6 +28,11 @@ const softwareBroadcastKernel = defineKernel('matmul-software-broadcast', softwa
 const softwareRowsKernel = defineKernel('matmul-software-rows', softwareRowsSource, {
   aliases,
   constants: { ROWS: 1 },
+});
+const softwareRowsBroadcastKernel = defineKernel('matmul-software-rows-broadcast', softwareRowsBroadcastSource, {
+  aliases,
+  constants: { ROWS: 1 },
+  enable: ['subgroups'],
 });
 const rowsKernel = defineKernel('matmul-rows', rowsSource, { aliases, constants: { ROWS: 1 } });
 const rowsSubgroupKernel = defineKernel('matmul-rows-subgroup', rowsSubgroupSource, {
@@ -248,7 +254,7 @@ function fewRows<T extends Operand>(
     ...cost(sizes, operands),
   };
   if (plan.file === 'software-rows') {
-    return softwareRowsKernel.call({
+    return (traits.subgroups ? softwareRowsBroadcastKernel : softwareRowsKernel).call({
       ...shared,
       overrides: { LANES: softwareLanes },
       params: { n, depth, ...strides(sizes, transposeA, transposeB) },

@@ -1,0 +1,88 @@
+// out[M,N] = A . B for M <= 8 rows, for software adapters with subgroups of 4 lanes or more: the decode path, where B is
+// read once and is nearly all the traffic.
+// Grid: (columns / (4*LANES) spread over x and y). Tile: ROWS x 4 outputs a thread, lanes along N.
+// A lane walks down its own columns; runs of four consecutive k keep a row of a transposed B in the nearest cache.
+// Four lanes load four consecutive k of a row of A and hand them round by broadcasts: one load in place of four.
+// Workgroup memory: none. Bytes: B once, A once per column tile, out once. Flops: 2 M N K.
+override LANES: u32 = 8u;
+
+struct Params {
+  n: u32,
+  depth: u32,
+  rowStrideA: u32,
+  depthStrideA: u32,
+  depthStrideB: u32,
+  columnStrideB: u32,
+}
+
+@group(0) @binding(0) var<storage, read> a: array<TypeA>;
+@group(0) @binding(1) var<storage, read> b: array<TypeB>;
+@group(0) @binding(2) var<storage, read_write> out: array<TypeOut>;
+@group(0) @binding(3) var<uniform> params: Params;
+
+// Four consecutive k of one column.
+fn loadB(index: u32) -> vec4f {
+  return vec4f(
+    f32(b[index]),
+    f32(b[index + params.depthStrideB]),
+    f32(b[index + 2u * params.depthStrideB]),
+    f32(b[index + 3u * params.depthStrideB]),
+  );
+}
+
+@compute @workgroup_size(LANES)
+fn main(
+  @builtin(workgroup_id) workgroupId: vec3u,
+  @builtin(num_workgroups) workgroupCount: vec3u,
+  @builtin(local_invocation_index) lane: u32,
+) {
+  let column = (workgroupId.x + workgroupId.y * workgroupCount.x) * 4u * LANES + lane;
+  // Columns past the end repeat the last one; only stores are guarded.
+  let lastColumn = params.n - 1u;
+  var index0 = min(column, lastColumn) * params.columnStrideB;
+  var index1 = min(column + LANES, lastColumn) * params.columnStrideB;
+  var index2 = min(column + 2u * LANES, lastColumn) * params.columnStrideB;
+  var index3 = min(column + 3u * LANES, lastColumn) * params.columnStrideB;
+  let startA = (lane & 3u) * params.depthStrideA;
+  var sums: array<vec4f, ROWS>;
+
+  let depthOfFours = params.depth & ~3u;
+  var k = 0u;
+  for (; k < depthOfFours; k += 4u) {
+    let b0 = loadB(index0);
+    let b1 = loadB(index1);
+    let b2 = loadB(index2);
+    let b3 = loadB(index3);
+    for (var row = 0u; row < ROWS; row++) {
+      let mine = f32(a[startA + row * params.rowStrideA + k * params.depthStrideA]);
+      let values = vec4f(
+        subgroupBroadcast(mine, 0u),
+        subgroupBroadcast(mine, 1u),
+        subgroupBroadcast(mine, 2u),
+        subgroupBroadcast(mine, 3u),
+      );
+      sums[row] += vec4f(dot(values, b0), dot(values, b1), dot(values, b2), dot(values, b3));
+    }
+    index0 += 4u * params.depthStrideB;
+    index1 += 4u * params.depthStrideB;
+    index2 += 4u * params.depthStrideB;
+    index3 += 4u * params.depthStrideB;
+  }
+  for (; k < params.depth; k++) {
+    let values = vec4f(f32(b[index0]), f32(b[index1]), f32(b[index2]), f32(b[index3]));
+    for (var row = 0u; row < ROWS; row++) {
+      sums[row] += f32(a[row * params.rowStrideA + k * params.depthStrideA]) * values;
+    }
+    index0 += params.depthStrideB;
+    index1 += params.depthStrideB;
+    index2 += params.depthStrideB;
+    index3 += params.depthStrideB;
+  }
+
+  for (var row = 0u; row < ROWS; row++) {
+    for (var j = 0u; j < 4u; j++) {
+      let outColumn = column + j * LANES;
+      if (outColumn < params.n) { out[row * params.n + outColumn] = TypeOut(sums[row][j]); }
+    }
+  }
+}
