@@ -150,22 +150,38 @@ fn main(
             vec4f(weight[at]), vec4f(weight[at + quads]), vec4f(weight[at + 2u * quads]), vec4f(weight[at + 3u * quads]),
             vec4f(weight[at + 4u * quads]), vec4f(weight[at + 5u * quads]), vec4f(weight[at + 6u * quads]), vec4f(weight[at + 7u * quads]),
           );
-          s0 = accumulate(s0, fetch(subgroupBroadcast(lowerBase, 0u), inputChannel), w);
-          s1 = accumulate(s1, fetch(subgroupBroadcast(lowerBase, 1u), inputChannel), w);
-          s2 = accumulate(s2, fetch(subgroupBroadcast(lowerBase, 2u), inputChannel), w);
-          s3 = accumulate(s3, fetch(subgroupBroadcast(lowerBase, 3u), inputChannel), w);
-          s4 = accumulate(s4, fetch(subgroupBroadcast(lowerBase, 4u), inputChannel), w);
-          s5 = accumulate(s5, fetch(subgroupBroadcast(lowerBase, 5u), inputChannel), w);
-          s6 = accumulate(s6, fetch(subgroupBroadcast(lowerBase, 6u), inputChannel), w);
-          s7 = accumulate(s7, fetch(subgroupBroadcast(lowerBase, 7u), inputChannel), w);
-          s8 = accumulate(s8, fetch(subgroupBroadcast(upperBase, 0u), inputChannel), w);
-          s9 = accumulate(s9, fetch(subgroupBroadcast(upperBase, 1u), inputChannel), w);
-          s10 = accumulate(s10, fetch(subgroupBroadcast(upperBase, 2u), inputChannel), w);
-          s11 = accumulate(s11, fetch(subgroupBroadcast(upperBase, 3u), inputChannel), w);
-          s12 = accumulate(s12, fetch(subgroupBroadcast(upperBase, 4u), inputChannel), w);
-          s13 = accumulate(s13, fetch(subgroupBroadcast(upperBase, 5u), inputChannel), w);
-          s14 = accumulate(s14, fetch(subgroupBroadcast(upperBase, 6u), inputChannel), w);
-          s15 = accumulate(s15, fetch(subgroupBroadcast(upperBase, 7u), inputChannel), w);
+          let x0 = fetch(subgroupBroadcast(lowerBase, 0u), inputChannel);
+          let x1 = fetch(subgroupBroadcast(lowerBase, 1u), inputChannel);
+          let x2 = fetch(subgroupBroadcast(lowerBase, 2u), inputChannel);
+          let x3 = fetch(subgroupBroadcast(lowerBase, 3u), inputChannel);
+          let x4 = fetch(subgroupBroadcast(lowerBase, 4u), inputChannel);
+          let x5 = fetch(subgroupBroadcast(lowerBase, 5u), inputChannel);
+          let x6 = fetch(subgroupBroadcast(lowerBase, 6u), inputChannel);
+          let x7 = fetch(subgroupBroadcast(lowerBase, 7u), inputChannel);
+          let x8 = fetch(subgroupBroadcast(upperBase, 0u), inputChannel);
+          let x9 = fetch(subgroupBroadcast(upperBase, 1u), inputChannel);
+          let x10 = fetch(subgroupBroadcast(upperBase, 2u), inputChannel);
+          let x11 = fetch(subgroupBroadcast(upperBase, 3u), inputChannel);
+          let x12 = fetch(subgroupBroadcast(upperBase, 4u), inputChannel);
+          let x13 = fetch(subgroupBroadcast(upperBase, 5u), inputChannel);
+          let x14 = fetch(subgroupBroadcast(upperBase, 6u), inputChannel);
+          let x15 = fetch(subgroupBroadcast(upperBase, 7u), inputChannel);
+          s0 = accumulate(s0, x0, w);
+          s1 = accumulate(s1, x1, w);
+          s2 = accumulate(s2, x2, w);
+          s3 = accumulate(s3, x3, w);
+          s4 = accumulate(s4, x4, w);
+          s5 = accumulate(s5, x5, w);
+          s6 = accumulate(s6, x6, w);
+          s7 = accumulate(s7, x7, w);
+          s8 = accumulate(s8, x8, w);
+          s9 = accumulate(s9, x9, w);
+          s10 = accumulate(s10, x10, w);
+          s11 = accumulate(s11, x11, w);
+          s12 = accumulate(s12, x12, w);
+          s13 = accumulate(s13, x13, w);
+          s14 = accumulate(s14, x14, w);
+          s15 = accumulate(s15, x15, w);
           at += 8u * quads;
         }
       }
