@@ -26,9 +26,12 @@ const page = { main: 'demos/web/main.ts', worker: 'demos/web/worker.ts' };
 const present = (entries) =>
   Object.fromEntries(Object.entries(entries).filter(([, path]) => existsSync(join(root, path))));
 
+const forPublishing = process.argv.includes('--types');
+
+// A program that is running may still load a chunk of the last build, so only a published build starts empty.
+if (forPublishing) await rm(dist, { recursive: true, force: true });
 await mkdir(dist, { recursive: true });
 await rm(join(dist, '.built'), { force: true });
-await rm(join(dist, 'chunks'), { recursive: true, force: true });
 await build({
   ...common,
   entryPoints: present({ ...library, ...programs }),
@@ -43,7 +46,7 @@ if (Object.keys(pageEntries).length > 0) {
   await build({ ...common, entryPoints: pageEntries, outdir: join(dist, 'web'), platform: 'browser', minify: true });
   await copyFile(join(root, 'demos', 'web', 'index.html'), join(dist, 'web', 'index.html'));
 }
-if (process.argv.includes('--types')) {
+if (forPublishing) {
   const { code } = await runPackage('typescript/bin/tsc', ['-p', 'tsconfig.build.json']);
   if (code !== 0) process.exit(code);
 }

@@ -1,6 +1,6 @@
 import { performance } from 'node:perf_hooks';
 import { promisify } from 'node:util';
-import { expect, test } from 'vitest';
+import { afterAll, expect, test } from 'vitest';
 import { requestAdapterNode } from '../../engine/adapter/request.node.js';
 
 /** A dispatch whose length grows with `rounds`. */
@@ -18,6 +18,10 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
 const { adapter } = await requestAdapterNode();
 const device = await adapter.requestDevice();
 const buffer = device.createBuffer({ size: 4 * 65536, usage: GPUBufferUsage.STORAGE });
+
+afterAll(() => {
+  device.destroy();
+});
 
 async function prepare(rounds: number): Promise<() => Promise<{ wall: number; busy: number }>> {
   const module = device.createShaderModule({ code });
