@@ -1,0 +1,50 @@
+import type { SeededRandom } from '../data/random.js';
+
+/**
+ * Starting values of the nano vision tokenizer: convolutions uniform in +-1/sqrt(fan in), norms 1 and 0, and the
+ * convolutions over time as the identity on the newest frame, so that training starts from a plain picture tokenizer.
+ */
+export function initialVisionTensor(name: string, shape: readonly number[], random: SeededRandom): Float32Array {
+  const size = shape.reduce((product, length) => product * length, 1);
+  const uniform = (bound: number): Float32Array =>
+    Float32Array.from({ length: size }, () => random.between(-bound, bound));
+  if (name === 'quantize.embedding.weight') return Float32Array.from({ length: size }, () => random.normal() * 0.5);
+  if (name.endsWith('running_var')) return new Float32Array(size).fill(1);
+  if (name.endsWith('running_mean')) return new Float32Array(size);
+  const isWeight = name.endsWith('.weight');
+  if (shape.length === 1) {
+    // The decoder's norms start as plain group norms: scale conv_y = 1, shift conv_b = 0.
+    const one = isWeight || name.endsWith('conv_y.bias');
+    return new Float32Array(size).fill(one ? 1 : 0);
+  }
+  const fanIn = size / shape[0];
+  if (name.includes('conv_y') || name.includes('conv_b')) return uniform(0.5 / Math.sqrt(fanIn));
+  if (shape.length === 5) {
+    const noise = uniform((name.includes('.conv2.') ? 0.1 : 0.3) / Math.sqrt(fanIn));
+    if (!name.includes('res_stack')) addNewestFrameIdentity(noise, shape);
+    return noise;
+  }
+  return uniform(1 / Math.sqrt(fanIn));
+}
+
+function addNewestFrameIdentity(weights: Float32Array, shape: readonly number[]): void {
+  const [outChannels, inChannels, time, height, width] = shape;
+  for (let channel = 0; channel < Math.min(outChannels, inChannels); channel++) {
+    const tap = ((time - 1) * height + (height - 1) / 2) * width + (width - 1) / 2;
+    weights[(channel * inChannels + channel) * time * height * width + tap] += 1;
+  }
+}
+
+/** Starting values of the transformer: normal(0, 0.02), the projections back into the residual smaller by sqrt(2 layers). */
+export function initialTransformerTensor(
+  name: string,
+  shape: readonly number[],
+  layers: number,
+  random: SeededRandom,
+): Float32Array {
+  const size = shape.reduce((product, length) => product * length, 1);
+  if (shape.length === 1) return new Float32Array(size).fill(1);
+  const residual = name.endsWith('o_proj.weight') || name.endsWith('down_proj.weight');
+  const deviation = residual ? 0.02 / Math.sqrt(2 * layers) : 0.02;
+  return Float32Array.from({ length: size }, () => random.normal() * deviation);
+}

@@ -1,0 +1,63 @@
+import type { Emu3VisionVQConfig } from '../../../loader/index.js';
+import type { LearningRateSchedule } from '../../../engine/train/optimizer.js';
+
+/** Everything that decides the nano model, so that the training command gives it again. */
+export const seed = 20261122;
+
+/** Emu3's vision tokenizer at a sixteenth of its width or less: 64 x 64 pixels become 8 x 8 codes. */
+export const visionConfig: Emu3VisionVQConfig = {
+  codebook_size: 2048,
+  embed_dim: 8,
+  z_channels: 8,
+  double_z: false,
+  in_channels: 3,
+  out_channels: 3,
+  temporal_downsample_factor: 4,
+  ch: 32,
+  ch_mult: [1, 1, 2, 2],
+  num_res_blocks: 1,
+  attn_resolutions: [3],
+  dropout: 0,
+};
+
+export interface StageRecipe {
+  steps: number;
+  batch: number;
+  schedule: (steps: number) => LearningRateSchedule;
+  maximumNorm: number;
+  weightDecay: number;
+}
+
+export const visionRecipe: StageRecipe = {
+  steps: 1600,
+  batch: 8,
+  schedule: (totalSteps) => ({ kind: 'cosine', peak: 1.5e-3, final: 2e-5, warmupSteps: 50, totalSteps }),
+  maximumNorm: 1,
+  weightDecay: 0.01,
+};
+
+/** Sizes of the nano transformer; ids of special tokens follow from the vocabulary. */
+export const transformerSizes = {
+  hidden_size: 192,
+  intermediate_size: 512,
+  num_hidden_layers: 6,
+  num_attention_heads: 6,
+  num_key_value_heads: 2,
+  max_position_embeddings: 512,
+} as const;
+
+export const transformerRecipe: StageRecipe & { length: number; dropout: number; captionDropout: number } = {
+  steps: 1300,
+  /** Sequences of a step. */
+  batch: 8,
+  length: 200,
+  dropout: 0.05,
+  /** Share of documents without their caption, for classifier-free guidance. */
+  captionDropout: 0.1,
+  schedule: (totalSteps) => ({ kind: 'cosine', peak: 1.5e-3, final: 1e-5, warmupSteps: 60, totalSteps }),
+  maximumNorm: 1,
+  weightDecay: 0.05,
+};
+
+/** Total size of the text and vision vocabulary asked for; the builder may need fewer merges. */
+export const textVocabularySize = 640;
