@@ -22,28 +22,6 @@ export function sum(graph: Graph, x: Tensor, scale = 1): Tensor {
   return out;
 }
 
-/** Sum of squares of all elements in f32, shape [1]; not differentiable. */
-export function sumOfSquares(graph: Graph, x: Tensor): Tensor {
-  return statistic(graph, x, 'sum-of-squares');
-}
-
-/** Largest magnitude of all elements in f32, shape [1]; not differentiable. */
-export function maxAbsolute(graph: Graph, x: Tensor): Tensor {
-  return statistic(graph, x, 'max-absolute');
-}
-
-function statistic(graph: Graph, x: Tensor, reduction: kernels.Reduction): Tensor {
-  const out = graph.temporary([1], 'f32', reduction);
-  const scratch = scratchFor(graph, elementCount(x.shape));
-  graph.node({
-    name: reduction,
-    inputs: [x],
-    outputs: scratch ? [out, scratch] : [out],
-    calls: kernels.reduceAll(graph.traits, { x, out, reduction, scratch }),
-  });
-  return out;
-}
-
 /**
  * Mean over all elements of (x - y)^2, in f32, shape [1]; differentiable with respect to both.
  *
