@@ -26,5 +26,7 @@ export { compareShapes, validateShapes } from './config/validate.js';
 export type { ShapeReport } from './config/validate.js';
 export { canonicalCheckpoint, openTransformer, openVisionTokenizer } from './model.js';
 export type { OpenedModel } from './model.js';
+export { loadTransformer, loadVisionTokenizer } from './load-model.js';
+export type { LoadedTransformer, LoadedVisionTokenizer, LoadOptions, LoadProgress } from './load-model.js';
 export { readTrainingCheckpoint } from './checkpoint.js';
 export type { HostTensor, TrainerState, TrainingCheckpoint } from './checkpoint.js';

@@ -8,6 +8,7 @@ export interface VisionConfig {
   temporal_downsample_factor: number;
   ch: number;
   ch_mult: readonly number[];
+  /** Residual blocks per encoder level, one less than per decoder level; also those over time on either side. */
   num_res_blocks: number;
   attn_resolutions: readonly number[];
 }

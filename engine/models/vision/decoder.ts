@@ -12,7 +12,6 @@ import {
   type VisionContext,
 } from './blocks.js';
 import { temporalHalvings, type VisionConfig } from './config.js';
-import { temporalBlocks } from './encoder.js';
 
 /**
  * The decoder of Emu3's vision tokenizer: the temporal stack runs on the post-quantisation latent and on the raw
@@ -32,7 +31,7 @@ export function decode(
   const z = causalConv(context, 'post_quant_conv', quantized, [3, 1, 1]);
   trace?.('post_quant_conv', z);
   let both = concatenate(graph, z, quantized);
-  for (let index = 0; index < temporalBlocks; index++) {
+  for (let index = 0; index < config.num_res_blocks; index++) {
     both = temporalResidualBlock(context, `decoder.time_res_stack.${index}`, both);
   }
   for (let index = 0; index < temporalHalvings(config); index++) {
@@ -58,6 +57,7 @@ export function decode(
         x = attentionBlock(context, `${name}.attn.${block}`, x, conditioning);
       }
     }
+    if (config.attn_resolutions.includes(level)) trace?.(`${name}.attn.last`, x);
     if (level === 0) continue;
     x = conv3x3(context, `${name}.upsample.conv`, upsampleSpace(graph, x));
     trace?.(`${name}.upsample`, x);

@@ -13,9 +13,6 @@ import {
 } from './blocks.js';
 import { temporalHalvings, type VisionConfig } from './config.js';
 
-/** Temporal residual blocks on either side of the quantiser; fixed in the released code. */
-export const temporalBlocks = 2;
-
 export interface EncoderResult {
   /** Before `quant_conv`, [B, T', h, w, z_channels]. */
   readonly encoderOut: Tensor;
@@ -60,7 +57,7 @@ export function encode(context: VisionContext, config: VisionConfig, pixels: Ten
     trace?.(`encoder.time_conv.${index}`, x);
     x = silu(graph, x);
   }
-  for (let index = 0; index < temporalBlocks; index++) {
+  for (let index = 0; index < config.num_res_blocks; index++) {
     x = temporalResidualBlock(context, `encoder.time_res_stack.${index}`, x);
   }
   const latent = causalConv(context, 'quant_conv', x, [3, 1, 1]);

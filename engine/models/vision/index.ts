@@ -1,3 +1,6 @@
-export type { VisionConfig } from './config.js';
+export { batchNormEpsilon, groupNormEpsilon, normGroups, type VisionContext } from './blocks.js';
+export { spatialFactor, temporalHalvings, type VisionConfig } from './config.js';
+export { decode } from './decoder.js';
+export { encode, type EncoderResult } from './encoder.js';
 export { VisionTokenizer, type CodeClip, type EncodedClip, type PixelClip } from './tokenizer.js';
 export { VisionWeights, isStatistic } from './weights.js';

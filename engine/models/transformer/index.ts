@@ -1,0 +1,14 @@
+export { headDimension, type TransformerConfig } from './config.js';
+export {
+  attendSequences,
+  dropoutSites,
+  languageHead,
+  transformerForward,
+  transformerRotaryTable,
+  type Attend,
+  type ForwardOptions,
+  type ParameterLookup,
+  type TokenRows,
+  type TransformerActivations,
+} from './forward.js';
+export { SequenceScorer, type SequenceScores, type TokenBatch } from './logits.js';
