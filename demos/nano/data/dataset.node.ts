@@ -9,7 +9,7 @@ import { hashString, SeededRandom } from './random.js';
 
 /** Seed of the choices below: which pairs and which artwork to hold out. */
 export const DATASET_SEED = 20240927;
-/** Every this many concepts, one picture is held out: a tenth of the pictures would be 1 in 5 concepts. */
+/** One concept in five loses one of its two pictures to evaluation: a tenth of all pictures. */
 const CONCEPTS_PER_HELD_OUT_PAIR = 5;
 /** Concepts whose pictures the tokenizer never sees; in both styles, so twice as many pictures. */
 const TOKENIZER_HELD_OUT_CONCEPTS = 60;
@@ -54,7 +54,7 @@ export interface EmojiDataset {
   tokenizerHeldout: ArtworkItem[];
   /**
    * Artwork the tokenizer trains on: the training pictures of `items` and every other emoji of both packages, without
-   * the held-out pairs, without `tokenizerHeldout`, and without near duplicates of either in the same style.
+   * the held-out pairs and `tokenizerHeldout`, and, but for concepts of `items`, without near duplicates of these.
    */
   tokenizerTraining: ArtworkItem[];
 }
