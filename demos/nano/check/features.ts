@@ -4,8 +4,6 @@ import { Emu3Error } from '../../../kernels/core/errors.js';
 export const PICTURE_SIZE = 64;
 /** Side of the fine feature map: one cell for 2x2 pixels. */
 export const FINE_SIZE = 32;
-/** Side of the coarse feature map: one cell for 4x4 pixels. */
-export const COARSE_SIZE = 16;
 
 /**
  * What the checker compares of one picture: its difference from white in CIELAB, three planes (L*, a*, b*), white
@@ -14,7 +12,7 @@ export const COARSE_SIZE = 16;
 export interface PictureFeatures {
   /** [3, 32, 32] after a 3x3 binomial blur of the 2x2 averages. */
   fine: Float32Array;
-  /** [3, 16, 16]: 2x2 averages of `fine`. */
+  /** [3, 16, 16], one cell for 4x4 pixels: 2x2 averages of `fine`. */
   coarse: Float32Array;
   /** Sum of squares of `fine` and of `coarse`: how much there is on the white sheet. */
   fineEnergy: number;
