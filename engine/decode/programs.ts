@@ -1,0 +1,108 @@
+import { advanceCounters } from '../../kernels/advance/index.js';
+import type { Device } from '../device.js';
+import { Graph, Program, type Tensor } from '../graph/index.js';
+import { transformerForward, type TransformerConfig } from '../models/transformer/index.js';
+import { linear } from '../ops/matmul.js';
+import { guideLogits, sampleTokens } from '../ops/sampling.js';
+import type { ParameterStore } from '../parameters.js';
+import { GpuTensor } from '../tensor.js';
+import type { KeyValueCache } from './cache.js';
+import type { DecodeState } from './state.js';
+
+/** Consecutive ids that have logits. */
+export interface IdSlice {
+  readonly first: number;
+  readonly count: number;
+}
+
+/** What both programs are made from. */
+export interface DecodeParts {
+  readonly device: Device;
+  readonly config: TransformerConfig;
+  readonly parameters: ParameterStore;
+  readonly cache: KeyValueCache;
+  readonly state: DecodeState;
+  readonly onCompile?: ((done: number, total: number) => void) | undefined;
+}
+
+/** Takes a chunk of every row's prompt into the cache. Nothing is predicted, so it has no head. */
+export async function compilePrefill(parts: DecodeParts): Promise<Program> {
+  const { device, config, parameters, cache, state } = parts;
+  const graph = new Graph(device.traits);
+  const rows = {
+    ids: graph.bind(state.chunkIds),
+    positions: graph.bind(state.chunkPositions),
+    rotaryTable: graph.bind(state.rotaryTable),
+  };
+  const attend = cache.attend(graph, {
+    start: graph.bind(state.start),
+    position: graph.bind(state.chunkPosition),
+    length: state.chunk,
+  });
+  transformerForward(graph, config, (name) => graph.bind(parameters.tensor(name)), rows, attend);
+  return Program.compile(device, graph, { label: `prefill ${cache.rows}x${state.chunk}`, onCompile: parts.onCompile });
+}
+
+/**
+ * One token of every row: embedding of the id the last step wrote, the layers over the cache, the head's rows of `slice`,
+ * guidance, the sampler, and all positions one further. It reads and writes its whole state on the GPU, so a picture is
+ * this program again and again.
+ */
+export async function compileStep(
+  parts: DecodeParts,
+  slice: IdSlice,
+): Promise<{ program: Program; logits: GpuTensor }> {
+  const { device, config, parameters, cache, state } = parts;
+  const graph = new Graph(device.traits);
+  const rows = {
+    ids: graph.bind(state.ids),
+    positions: graph.bind(state.positions),
+    rotaryTable: graph.bind(state.rotaryTable),
+  };
+  const attend = cache.attend(graph, { start: graph.bind(state.start), position: rows.positions, length: 1 });
+  const parameter = (name: string): Tensor => graph.bind(parameters.tensor(name));
+  const { hidden } = transformerForward(graph, config, parameter, rows, attend);
+  const { weight, first } = headRows(parameters, config, slice);
+  const logits = linear(graph, hidden, graph.bind(weight));
+  const sampler = graph.bind(state.sampler);
+  const chosenFrom = cache.rows === state.sequences ? logits : guideLogits(graph, logits, sampler);
+  const tensors = {
+    logits: chosenFrom,
+    ranges: graph.bind(state.ranges),
+    state: sampler,
+    ids: graph.bind(state.sampled),
+    nextInputs: rows.ids,
+  };
+  sampleTokens(graph, tensors, first);
+  graph.node({
+    name: 'advance',
+    inputs: [rows.positions],
+    outputs: [rows.positions],
+    calls: [advanceCounters(device.traits, { counters: rows.positions })],
+  });
+  const program = await Program.compile(device, graph, {
+    label: `decode step of ${cache.rows} rows`,
+    outputs: [logits],
+    onCompile: parts.onCompile,
+  });
+  return { program, logits: program.output(logits) };
+}
+
+/** A view of the head's rows of a slice; it starts earlier where a binding cannot start at the slice's first row. */
+function headRows(
+  parameters: ParameterStore,
+  config: TransformerConfig,
+  slice: IdSlice,
+): { weight: GpuTensor; first: number } {
+  const head = parameters.tensor(config.tie_word_embeddings ? 'model.embed_tokens.weight' : 'lm_head.weight');
+  const rowBytes = head.byteLength / config.vocab_size;
+  const alignment = head.device.gpu.limits.minStorageBufferOffsetAlignment;
+  let first = slice.first;
+  while ((head.offset + first * rowBytes) % alignment !== 0) first--;
+  const shape = [slice.first + slice.count - first, config.hidden_size];
+  const label = `${head.label} rows ${first} to ${slice.first + slice.count}`;
+  return {
+    weight: new GpuTensor(head.device, head.buffer, head.offset + first * rowBytes, shape, 'f32', label),
+    first,
+  };
+}

@@ -1,0 +1,161 @@
+import { describe, expect, it } from 'vitest';
+import type { DecodeRequest } from '../../engine/decode/index.js';
+import { expectClose } from '../support/compare.js';
+import { readGolden } from '../support/golden.js';
+import { testDevice } from '../support/gpu.js';
+import { decodeAll, goldenDecoder, goldenTokens, pictureRanges } from './support.js';
+
+const tokens = goldenTokens();
+const greedy = { seed: 1, temperature: 0 };
+
+describe('decoding against recorded logits', () => {
+  const { input_ids: ids, attention_mask: mask, logits } = readGolden('lm/forward.safetensors');
+  const [rows, length, vocabulary] = logits.shape;
+  const row = (index: number): number[] =>
+    ids.data
+      .slice(index * length, (index + 1) * length)
+      .filter((_, column) => mask.data[index * length + column] === 1);
+  const padding = (index: number): number => length - row(index).length;
+
+  it('takes in prompts of different length at once', async () => {
+    const decoder = await goldenDecoder({ sequences: rows, guided: false });
+    for (const shorter of [0, 7, 28]) {
+      const prompts = Array.from({ length: rows }, (_, index) =>
+        row(index).slice(0, row(index).length - shorter * index),
+      );
+      await decodeAll(decoder, {
+        sequences: prompts.map((prompt) => ({ prompt, sampling: greedy })),
+        newTokens: 1,
+      });
+      const { data } = await decoder.lastLogits();
+      prompts.forEach((prompt, index) => {
+        const place = index * length + padding(index) + prompt.length - 1;
+        expectClose(
+          data.subarray(index * vocabulary, (index + 1) * vocabulary),
+          logits.data.slice(place * vocabulary, (place + 1) * vocabulary),
+          { absolute: 1e-3 },
+          `row ${index}, ${prompt.length} tokens`,
+        );
+      });
+    }
+    decoder.destroy();
+  });
+
+  it('steps through a sequence one token at a time', async () => {
+    const decoder = await goldenDecoder({ sequences: rows, guided: false });
+    const shared = Math.min(...Array.from({ length: rows }, (_, index) => row(index).length));
+    const request = (newTokens: number): DecodeRequest => ({
+      sequences: Array.from({ length: rows }, (_, index) => ({
+        prompt: row(index).slice(0, 1),
+        sampling: greedy,
+        allowed: row(index)
+          .slice(1)
+          .map((id) => [id, id + 1] as const),
+      })),
+      newTokens,
+    });
+    for (const steps of [1, 2, 9, shared]) {
+      await decodeAll(decoder, request(steps));
+      const { data } = await decoder.lastLogits();
+      for (let index = 0; index < rows; index++) {
+        const place = index * length + padding(index) + steps - 1;
+        expectClose(
+          data.subarray(index * vocabulary, (index + 1) * vocabulary),
+          logits.data.slice(place * vocabulary, (place + 1) * vocabulary),
+          { absolute: 1e-3 },
+          `row ${index} after ${steps} steps`,
+        );
+      }
+    }
+    decoder.destroy();
+  });
+});
+
+describe('guided greedy decoding against recorded ids', () => {
+  it('draws one picture', async () => {
+    const golden = readGolden('generate/cfg_greedy.safetensors');
+    const size = { height: 4, width: 5 };
+    const decoder = await goldenDecoder({ sequences: 1, guided: true });
+    const sequence = {
+      prompt: golden['prompt_ids'].data,
+      negativePrompt: golden['negative_prompt_ids'].data,
+      sampling: { ...greedy, guidance: 3 },
+      allowed: pictureRanges(size, tokens),
+    };
+    const [ids] = await decodeAll(decoder, { sequences: [sequence], newTokens: 27, blockSteps: 6 });
+    expect(ids).toEqual(golden['output_ids'].data);
+    decoder.destroy();
+
+    const sliced = await goldenDecoder({
+      sequences: 1,
+      guided: true,
+      slice: { first: tokens.visualStart, count: tokens.visualCount },
+    });
+    expect(await decodeAll(sliced, { sequences: [sequence], newTokens: 27 })).toEqual([golden['output_ids'].data]);
+    sliced.destroy();
+
+    const plain = await goldenDecoder({ sequences: 1, guided: false });
+    const [unguided] = await decodeAll(plain, { sequences: [sequence], newTokens: 27 });
+    expect(unguided).toEqual(golden['output_ids_without_guidance'].data);
+    plain.destroy();
+  });
+
+  it('draws pictures of different size in one batch', async () => {
+    const golden = readGolden('generate/cfg_greedy_batch.safetensors');
+    const sizes = [
+      { height: 4, width: 5 },
+      { height: 3, width: 6 },
+    ];
+    const steps = golden['output_ids'].shape[1];
+    const rowsOf = (name: string): number[][] => {
+      const { data, shape } = golden[name];
+      return Array.from({ length: shape[0] }, (_, index) => data.slice(index * shape[1], (index + 1) * shape[1]));
+    };
+    const masks = rowsOf('prompt_mask');
+    const decoder = await goldenDecoder({ sequences: 2, guided: true });
+    const ids = await decodeAll(decoder, {
+      sequences: sizes.map((size, index) => ({
+        prompt: rowsOf('prompt_ids')[index].filter((_, place) => masks[index][place] === 1),
+        // The recording attends to the padding in front of negative prompts, as its example script does.
+        negativePrompt: rowsOf('negative_prompt_ids')[index],
+        sampling: { ...greedy, guidance: 3 },
+        allowed: pictureRanges(size, tokens, steps),
+      })),
+      newTokens: steps,
+      blockSteps: 5,
+    });
+    expect(ids).toEqual(rowsOf('output_ids'));
+    decoder.destroy();
+  });
+});
+
+describe('replay', () => {
+  it('creates nothing, and gives the bits of single dispatches', async () => {
+    const device = await testDevice();
+    const decoder = await goldenDecoder({ sequences: 2, guided: true });
+    const request: DecodeRequest = {
+      sequences: [3, 4].map((seed) => ({
+        prompt: Array.from({ length: 10 + seed * 9 }, (_, index) => (index * 7 * seed) % 300),
+        negativePrompt: [358, 361, 360],
+        sampling: { seed, temperature: 0.9, topK: 100, topP: 0.95, guidance: 2 },
+        allowed: pictureRanges({ height: 2, width: 4 }, tokens),
+      })),
+      newTokens: 13,
+    };
+    const first = await decodeAll(decoder, request);
+    const { data: logits } = await decoder.lastLogits();
+    const before = { ...device.counters };
+    expect(await decodeAll(decoder, request)).toEqual(first);
+    const { buffers, bindGroups, pipelines } = device.counters;
+    expect({ buffers, bindGroups, pipelines }).toEqual({
+      buffers: before.buffers,
+      bindGroups: before.bindGroups,
+      pipelines: before.pipelines,
+    });
+
+    decoder.step.run = () => decoder.step.runUnreplayed();
+    expect(await decodeAll(decoder, request)).toEqual(first);
+    expect((await decoder.lastLogits()).data).toEqual(logits);
+    decoder.destroy();
+  });
+});
