@@ -38,11 +38,13 @@ fn main(
   @builtin(num_workgroups) workgroupCount: vec3u,
   @builtin(local_invocation_index) lane: u32,
 ) {
-  let columnTiles = (params.n + 8u * LANES - 1u) / (8u * LANES);
+  // Row tiles vary fastest: the columns of B that a run of workgroups shares stay in the cache.
+  let rowTiles = (params.m + 7u) / 8u;
   let tile = workgroupId.x + workgroupId.y * workgroupCount.x;
-  let row = tile / columnTiles * 8u;
-  if (row >= params.m) { return; }
-  let column = tile % columnTiles * 8u * LANES + lane;
+  let tileColumn = tile / rowTiles * 8u * LANES;
+  if (tileColumn >= params.n) { return; }
+  let column = tileColumn + lane;
+  let row = tile % rowTiles * 8u;
   let batch = workgroupId.z / params.splits;
   let depthStart = workgroupId.z % params.splits * params.depthPerSplit;
   let depthEnd = min(depthStart + params.depthPerSplit, params.depth);
