@@ -1,9 +1,6 @@
-// Softmax over the last axis of scale * x, one row per workgroup.
-// Grid: rows workgroups, spread over x and y. Tile: one row; lanes stride along its columns.
-// Workgroup memory: 8 * WORKGROUP_SIZE bytes. Bytes moved: x and out once (both again from cache). Flops: 6 an element.
-// Every lane joins all partial results in the same order: two barriers and the same bits everywhere.
-
-override WORKGROUP_SIZE: u32 = 64;
+// Softmax of every row: out = exp(scale * x - largest) / sum of the same, x and out [rows, columns].
+// Grid: x and y = rows, one workgroup a row. Three passes over the row: largest, sum, quotient.
+// Workgroup memory: 4 * WORKGROUP_SIZE bytes. Bytes: x once (again from cache), out once. Flops: 6 an element.
 
 struct Params {
   rows: u32,
@@ -11,45 +8,50 @@ struct Params {
   scale: f32,
 }
 
+override WORKGROUP_SIZE: u32 = 64;
+
 @group(0) @binding(0) var<storage, read> x: array<Scalar>;
 @group(0) @binding(1) var<storage, read_write> out: array<Scalar>;
 @group(0) @binding(2) var<uniform> params: Params;
 
-var<workgroup> largest: array<f32, WORKGROUP_SIZE>;
-var<workgroup> sums: array<f32, WORKGROUP_SIZE>;
+var<workgroup> lanes: array<f32, WORKGROUP_SIZE>;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
-  @builtin(local_invocation_index) lane: u32,
+  @builtin(workgroup_id) workgroupId: vec3u,
+  @builtin(num_workgroups) workgroupCount: vec3u,
+  @builtin(local_invocation_index) thread: u32,
 ) {
-  let row = group.x + group.y * groups.x;
-  if (row >= params.rows) {
-    return;
+  let row = workgroupId.x + workgroupId.y * workgroupCount.x;
+  if (row >= params.rows) { return; }
+  let first = row * params.columns;
+
+  var largest = -1e30;
+  for (var column = thread; column < params.columns; column += WORKGROUP_SIZE) {
+    largest = max(largest, f32(x[first + column]) * params.scale);
   }
-  let base = row * params.columns;
-  var high = -1e30;
-  for (var column = lane; column < params.columns; column += WORKGROUP_SIZE) {
-    high = max(high, f32(x[base + column]) * params.scale);
+  lanes[thread] = largest;
+  for (var width = WORKGROUP_SIZE / 2u; width > 0u; width /= 2u) {
+    workgroupBarrier();
+    if (thread < width) { lanes[thread] = max(lanes[thread], lanes[thread + width]); }
   }
-  largest[lane] = high;
   workgroupBarrier();
-  for (var other = 0u; other < WORKGROUP_SIZE; other++) {
-    high = max(high, largest[other]);
-  }
+  largest = lanes[0];
+  workgroupBarrier();
+
   var sum = 0.0;
-  for (var column = lane; column < params.columns; column += WORKGROUP_SIZE) {
-    sum += exp(f32(x[base + column]) * params.scale - high);
+  for (var column = thread; column < params.columns; column += WORKGROUP_SIZE) {
+    sum += exp(f32(x[first + column]) * params.scale - largest);
   }
-  sums[lane] = sum;
+  lanes[thread] = sum;
+  for (var width = WORKGROUP_SIZE / 2u; width > 0u; width /= 2u) {
+    workgroupBarrier();
+    if (thread < width) { lanes[thread] += lanes[thread + width]; }
+  }
   workgroupBarrier();
-  var total = 0.0;
-  for (var other = 0u; other < WORKGROUP_SIZE; other++) {
-    total += sums[other];
-  }
-  let inverse = 1.0 / total;
-  for (var column = lane; column < params.columns; column += WORKGROUP_SIZE) {
-    out[base + column] = Scalar(exp(f32(x[base + column]) * params.scale - high) * inverse);
+  sum = lanes[0];
+
+  for (var column = thread; column < params.columns; column += WORKGROUP_SIZE) {
+    out[first + column] = Scalar(exp(f32(x[first + column]) * params.scale - largest) / sum);
   }
 }

@@ -1,14 +1,14 @@
-/** softmax(scale * x) over rows of `columns`, in float64: exp(s x_i) / sum_j exp(s x_j). */
-export function softmaxReference(x: Float64Array, columns: number, scale: number): Float64Array {
+/** Softmax in float64 of every row of `columns` values: `exp(scale * x) / sum of exp(scale * x)`. */
+export function softmaxReference(x: ArrayLike<number>, columns: number, scale: number): Float64Array {
   const out = new Float64Array(x.length);
-  for (let base = 0; base < x.length; base += columns) {
-    const row = x.subarray(base, base + columns).map((value) => value * scale);
-    const high = Math.max(...row);
-    const sum = row.reduce((total, value) => total + Math.exp(value - high), 0);
-    out.set(
-      row.map((value) => Math.exp(value - high) / sum),
-      base,
-    );
+  for (let first = 0; first < x.length; first += columns) {
+    let largest = -Infinity;
+    for (let column = 0; column < columns; column++) largest = Math.max(largest, scale * x[first + column]);
+    let sum = 0;
+    for (let column = 0; column < columns; column++) sum += Math.exp(scale * x[first + column] - largest);
+    for (let column = 0; column < columns; column++) {
+      out[first + column] = Math.exp(scale * x[first + column] - largest) / sum;
+    }
   }
   return out;
 }

@@ -1,83 +1,100 @@
-import { describe, expect, it } from 'vitest';
-import { spatialAttention } from '../../engine/ops/spatial-attention.js';
-import { softmax } from '../../engine/ops/softmax.js';
+import { describe, expect, test } from 'vitest';
 import { softmaxForward } from '../../kernels/softmax/index.js';
 import { softmaxReference } from '../../kernels/softmax/reference.js';
-import { checkGradients, dtypesToTest, expectClose, pseudoRandom, roundToDtype, runKernel } from '../support/kernel.js';
-
-function attentionReference(
-  q: Float64Array,
-  k: Float64Array,
-  v: Float64Array,
-  shape: { frames: number; tokens: number; channels: number },
-): Float64Array {
-  const { frames, tokens, channels } = shape;
-  const out = new Float64Array(q.length);
-  for (let frame = 0; frame < frames; frame++) {
-    for (let i = 0; i < tokens; i++) {
-      const scores = new Float64Array(tokens);
-      for (let j = 0; j < tokens; j++) {
-        for (let c = 0; c < channels; c++) {
-          scores[j] += q[(frame * tokens + i) * channels + c] * k[(frame * tokens + j) * channels + c];
-        }
-      }
-      const weights = softmaxReference(scores, tokens, 1 / Math.sqrt(channels));
-      for (let j = 0; j < tokens; j++) {
-        for (let c = 0; c < channels; c++) {
-          out[(frame * tokens + i) * channels + c] += weights[j] * v[(frame * tokens + j) * channels + c];
-        }
-      }
-    }
-  }
-  return out;
-}
+import { softmax } from '../../engine/ops/softmax.js';
+import { spatialAttention } from '../../engine/ops/spatial-attention.js';
+import {
+  checkGradients,
+  dtypesToTest,
+  expectClose,
+  pseudoRandom,
+  roundToDtype,
+  runKernel,
+  testDevice,
+} from '../support/kernel.js';
 
 describe('softmax', () => {
-  it.each([
-    [1, 1],
-    [3, 7],
-    [5, 64],
-    [2, 1025],
-  ])('matches float64 on %i rows of %i, on both workgroup sizes', async (rows, columns) => {
+  test.each([true, false])('matches the reference (software: %s)', async (software) => {
     for (const dtype of await dtypesToTest()) {
-      for (const software of [true, false]) {
-        const data = pseudoRandom(rows * columns, columns).map((value) => value * 30);
-        const { out } = await runKernel({
-          inputs: { x: { shape: [rows, columns], data, dtype } },
+      for (const [rows, columns] of [
+        [1, 1],
+        [3, 5],
+        [2, 129],
+        [70, 64],
+        [2, 1027],
+      ]) {
+        // Scores far apart, all above or below zero by row, so that a missing maximum overflows.
+        const x = roundToDtype(
+          pseudoRandom(rows * columns, 1).map((value, index) => 40 * value + (index < columns ? 500 : -500)),
+          dtype,
+        );
+        const result = await runKernel({
+          inputs: { x: { shape: [rows, columns], data: x, dtype } },
           outputs: { out: { shape: [rows, columns], dtype } },
-          calls: (t, traits) => softmaxForward({ ...traits, software }, { ...t, scale: 0.7 }),
+          calls: (t, traits) => softmaxForward({ ...traits, software }, { ...t, scale: 0.5 }),
         });
-        const expected = softmaxReference(Float64Array.from(roundToDtype(data, dtype)), columns, 0.7);
-        const tolerance = dtype === 'f16' ? { absolute: 1e-3, relative: 1e-3 } : { absolute: 2e-6, relative: 1e-5 };
-        expectClose(out, expected, tolerance, `softmax ${dtype}`);
+        const tolerance = dtype === 'f16' ? 1e-3 : 3e-5;
+        const expected = softmaxReference(x, columns, 0.5);
+        expectClose(result.out, expected, { absolute: 1e-6, relative: tolerance }, `${dtype} [${rows}, ${columns}]`);
       }
     }
   });
 
-  it('refuses an output of another shape', () => {
-    const traits = { software: true, f16: false, subgroups: false, maxInvocations: 256, maxWorkgroupStorage: 16384 };
-    const x = { shape: [2, 3], dtype: 'f32' } as const;
-    expect(() => softmaxForward(traits, { x, out: { shape: [3, 2], dtype: 'f32' }, scale: 1 })).toThrow(/\[3, 2\]/);
-  });
-
-  it('has the right gradient', async () => {
+  test('gradients', async () => {
     await checkGradients({
-      inputs: { x: { shape: [3, 5], data: pseudoRandom(15, 3) } },
-      build: (graph, { x }) => softmax(graph, x, 1.3),
-      reference: ({ x }) => softmaxReference(x, 5, 1.3),
+      inputs: { x: { shape: [3, 2, 9], data: pseudoRandom(54, 1).map((value) => 3 * value) } },
+      build: (graph, t) => softmax(graph, t.x, 0.7),
+      reference: ({ x }) => softmaxReference(x, 9, 0.7),
     });
   });
 
-  it('attends over the positions of each frame, with gradients', async () => {
-    const shape = { frames: 2, tokens: 3, channels: 4 };
-    const input = (seed: number): { shape: readonly number[]; data: Float32Array } => ({
-      shape: [2, 3, 4],
-      data: pseudoRandom(24, seed),
+  test('refuses an output of another size', async () => {
+    const { traits } = await testDevice();
+    expect(() =>
+      softmaxForward(traits, { x: { shape: [2, 3], dtype: 'f32' }, out: { shape: [3, 3], dtype: 'f32' }, scale: 1 }),
+    ).toThrow(/out is \[3, 3\]/);
+  });
+});
+
+describe('spatial attention', () => {
+  /** softmax(q kT / sqrt(channels)) v of every frame, row by row. */
+  function reference(
+    { q, k, v }: Record<'q' | 'k' | 'v', Float64Array>,
+    frames: number,
+    tokens: number,
+    channels: number,
+  ): Float64Array {
+    const out = new Float64Array(q.length);
+    for (let frame = 0; frame < frames; frame++) {
+      const base = frame * tokens * channels;
+      for (let i = 0; i < tokens; i++) {
+        const scores = Float64Array.from({ length: tokens }, (_, j) => {
+          let dot = 0;
+          for (let c = 0; c < channels; c++) dot += q[base + i * channels + c] * k[base + j * channels + c];
+          return dot;
+        });
+        softmaxReference(scores, tokens, 1 / Math.sqrt(channels)).forEach((weight, j) => {
+          for (let c = 0; c < channels; c++) out[base + i * channels + c] += weight * v[base + j * channels + c];
+        });
+      }
+    }
+    return out;
+  }
+
+  test.each([
+    { frames: 1, tokens: 1, channels: 3 },
+    { frames: 3, tokens: 6, channels: 5 },
+  ])('output and gradients of $frames frames of $tokens tokens', async ({ frames, tokens, channels }) => {
+    const shape = [frames, 1, 1, tokens, channels];
+    const count = frames * tokens * channels;
+    const input = (seed: number): { shape: number[]; data: Float32Array } => ({
+      shape,
+      data: pseudoRandom(count, seed).map((value) => 2 * value),
     });
     await checkGradients({
       inputs: { q: input(1), k: input(2), v: input(3) },
-      build: (graph, { q, k, v }) => spatialAttention(graph, q, k, v, shape),
-      reference: ({ q, k, v }) => attentionReference(q, k, v, shape),
+      build: (graph, t) => spatialAttention(graph, t.q, t.k, t.v, { frames, tokens, channels }),
+      reference: (values) => reference(values, frames, tokens, channels),
     });
   });
 });
