@@ -20,6 +20,11 @@ override LANES: u32 = 32;
 @group(0) @binding(4) var<storage, read_write> normalGradient: array<f32>;
 @group(0) @binding(5) var<uniform> params: Params;
 
+// First coordinate of the picture that shows coordinate `position` of the small one.
+fn firstCopy(position: u32, smallSize: u32, size: u32) -> u32 {
+  return (position * size + smallSize - 1u) / smallSize;
+}
+
 @compute @workgroup_size(LANES)
 fn main(
   @builtin(workgroup_id) group: vec3u,
@@ -32,26 +37,19 @@ fn main(
   let smallRow = row / params.height * params.smallHeight + row % params.height * params.smallHeight / params.height;
   let small = smallRow * params.smallWidth * params.channels + channel;
   var at = row * params.width * params.channels + channel;
-  // Counts in multiples of 1 / width, so that no division is needed on the way.
-  var fraction = params.width;
-  var next = 0u;
-  var factor = 0.0;
-  var term = 0.0;
-  for (var x = 0u; x < params.width; x++) {
-    if (fraction >= params.width) {
-      next += fraction / params.width;
-      fraction %= params.width;
-      factor = f32(scale[small + (next - 1u) * params.channels]);
-      term = f32(shift[small + (next - 1u) * params.channels]);
+  var x = 0u;
+  for (var column = 0u; column < params.smallWidth; column++) {
+    let factor = f32(scale[small + column * params.channels]);
+    let term = f32(shift[small + column * params.channels]);
+    for (let end = firstCopy(column + 1u, params.smallWidth, params.width); x < end; x++) {
+      var gradient = outGradient[at];
+      if (params.silu != 0u) {
+        let value = fma(f32(normal[at]), factor, term);
+        let sigmoid = 1.0 / (1.0 + exp(-value));
+        gradient *= sigmoid * fma(value, 1.0 - sigmoid, 1.0);
+      }
+      normalGradient[at] = gradient * factor;
+      at += params.channels;
     }
-    fraction += params.smallWidth;
-    var gradient = outGradient[at];
-    if (params.silu != 0u) {
-      let value = fma(f32(normal[at]), factor, term);
-      let sigmoid = 1.0 / (1.0 + exp(-value));
-      gradient *= sigmoid * fma(value, 1.0 - sigmoid, 1.0);
-    }
-    normalGradient[at] = gradient * factor;
-    at += params.channels;
   }
 }

@@ -15,6 +15,11 @@ override LANES: u32 = 32;
 @group(0) @binding(1) var<storage, read_write> out: array<Scalar>;
 @group(0) @binding(2) var<uniform> params: Params;
 
+// First coordinate of the output that shows coordinate `position` of the input.
+fn firstCopy(position: u32, inputSize: u32, outputSize: u32) -> u32 {
+  return (position * outputSize + inputSize - 1u) / inputSize;
+}
+
 @compute @workgroup_size(LANES)
 fn main(
   @builtin(workgroup_id) group: vec3u,
@@ -29,18 +34,12 @@ fn main(
   let b = row / (params.outputHeight * params.outputTime);
   let source = ((b * params.inputTime + t) * params.inputHeight + y) * params.inputWidth * params.channels + channel;
   var at = row * params.outputWidth * params.channels + channel;
-  // Counts in multiples of 1 / outputWidth, so that no division is needed on the way.
-  var fraction = 0u;
-  var sourceColumn = 0u;
-  var value = x[source];
-  for (var column = 0u; column < params.outputWidth; column++) {
-    out[at] = value;
-    at += params.channels;
-    fraction += params.inputWidth;
-    if (fraction >= params.outputWidth) {
-      sourceColumn += fraction / params.outputWidth;
-      fraction %= params.outputWidth;
-      value = x[source + min(sourceColumn, params.inputWidth - 1u) * params.channels];
+  var position = 0u;
+  for (var column = 0u; column < params.inputWidth; column++) {
+    let value = x[source + column * params.channels];
+    for (let end = firstCopy(column + 1u, params.inputWidth, params.outputWidth); position < end; position++) {
+      out[at] = value;
+      at += params.channels;
     }
   }
 }
