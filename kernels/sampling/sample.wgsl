@@ -6,7 +6,7 @@
 // 8 bits a pass, and of the ids where equal logits straddle the limit. Top-k counts candidates; top-p adds up their
 // probabilities in units of 2^-31 as whole numbers, so the sums do not depend on the order of the threads.
 //
-// Grid: one workgroup a row. Workgroup memory: 1176 + 8 * WORKGROUP_SIZE bytes; WORKGROUP_SIZE is a multiple of 16.
+// Grid: one workgroup a row. Workgroup memory: 1156 + 8 * WORKGROUP_SIZE bytes; WORKGROUP_SIZE is a multiple of 16.
 // Bytes moved: at most 19 readings of the row's range (2 to 4 without top-k and top-p). Flops: about 30 a candidate.
 
 override WORKGROUP_SIZE: u32 = 64;

@@ -39,7 +39,7 @@ function refuse(where: string, value: number, what: string): Emu3Error {
 
 function requireWhole(where: string, value: number, lowest: number): void {
   if (!(Number.isInteger(value) && value >= lowest && value <= 0xffffffff)) {
-    throw refuse(where, value, `a whole number from ${lowest} to ${0xffffffff}`);
+    throw refuse(where, value, `a whole number from ${lowest} to 4294967295`);
   }
 }
 

@@ -144,7 +144,12 @@ test('losses add up with their coefficients', async () => {
       b: { shape: [1], data: Float32Array.of(-2) },
       c: { shape: [1], data: Float32Array.of(3) },
     },
-    build: (graph, t) => weightedLosses(graph, [[1, t.a], [0.25, t.b], [-2, t.c]]), // prettier-ignore
+    build: (graph, t) =>
+      weightedLosses(graph, [
+        [1, t.a],
+        [0.25, t.b],
+        [-2, t.c],
+      ]),
     reference: (v) => Float64Array.of(v.a[0] + 0.25 * v.b[0] - 2 * v.c[0]),
   });
 });

@@ -124,7 +124,7 @@ describe('sampling', () => {
       [205, true],
     ] as const) {
       const row = { seed: topK, temperature: 1e4, topK };
-      const { ids } = await draw(logits, [row], [[[0, 300]]], { steps: 2500, software });
+      const { ids } = await draw(logits, [row], [[[0, 300]]], { steps: 12 * topK + 100, software });
       const allowed = new Set(candidatesReference(logits, [0, 300], row).map(({ id }) => id));
       expect(allowed.size).toBe(topK);
       expect(new Set(ids), `top-k ${topK}`).toEqual(allowed);
@@ -180,8 +180,17 @@ describe('sampling', () => {
     const firstId = 100;
     const logits = logitsOf(2, 50, 8);
     const grammar: AllowedRange[][] = [
-      [[100, 150], [7, 8], [120, 121], [110, 115], [900, 901]], // prettier-ignore
-      [[140, 400], [60, 110]], // prettier-ignore
+      [
+        [100, 150],
+        [7, 8],
+        [120, 121],
+        [110, 115],
+        [900, 901],
+      ],
+      [
+        [140, 400],
+        [60, 110],
+      ],
     ];
     const rows = [{ seed: 1 }, { seed: 2, temperature: 0 }];
     const ranges = packAllowedRanges(grammar);
@@ -350,7 +359,11 @@ describe('guidance', () => {
     // Every step is a row here: its own logits, and the range its offset allows.
     const rows = grammar.map((): SamplerOptions => ({ seed: 0, temperature: 0 }));
     const guided = Float32Array.from(recorded['guided_logits'].data);
-    const { ids } = await draw(guided, rows, grammar.map((range) => [range])); // prettier-ignore
+    const { ids } = await draw(
+      guided,
+      rows,
+      grammar.map((range) => [range]),
+    );
     expect([...ids]).toEqual([...recorded['output_ids'].data]);
   });
 
@@ -365,7 +378,12 @@ describe('guidance', () => {
       topK: 50,
       position: 10 * r,
     }));
-    const grammar = options.map((): AllowedRange[] => [[0, 256], [40, 300], [290, 291], [0, 300]]); // prettier-ignore
+    const grammar = options.map((): AllowedRange[] => [
+      [0, 256],
+      [40, 300],
+      [290, 291],
+      [0, 300],
+    ]);
     const ranges = packAllowedRanges(grammar);
     const own = (shape: number[], data: Float32Array | Uint32Array): GpuTensor =>
       GpuTensor.from(device, shape, data instanceof Float32Array ? 'f32' : 'u32', data, 'sampling');
