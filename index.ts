@@ -1,1 +1,63 @@
-export * from './kernels/core/errors.js';
+/** emu3-webgpu for browsers, workers and any other runtime with WebGPU; `node.ts` adds files and adapters of Node. */
+export { Emu3Error, throwIfAborted } from './kernels/core/errors.js';
+export type { ErrorCode, ErrorDetails } from './kernels/core/errors.js';
+export type { DType, KernelTraits, Operand } from './kernels/core/types.js';
+
+// The whole model.
+export { Emu3 } from './loader/pipeline/emu3.js';
+export type {
+  Answer,
+  DescribeRequest,
+  Emu3LoadOptions,
+  Emu3LoadProgress,
+  EncodedImage,
+} from './loader/pipeline/emu3.js';
+export type {
+  GeneratedImage,
+  GenerateEvents,
+  GenerateRequest,
+  RowEvent,
+  SamplingOptions,
+  TokenEvent,
+} from './loader/pipeline/generate.js';
+export type { GenerationDefaults } from './loader/pipeline/generation-config.js';
+
+// The engine.
+export { requestAdapterBrowser } from './engine/adapter/browser.js';
+export type { AdapterChoice, AdapterKind } from './engine/adapter/types.js';
+export { Device } from './engine/device.js';
+export type { DeviceCounters, DeviceOptions, LimitTier } from './engine/device.js';
+export { GpuTensor } from './engine/tensor.js';
+export type { TensorData } from './engine/tensor.js';
+export { ParameterStore } from './engine/parameters.js';
+export type { ParameterStoreOptions } from './engine/parameters.js';
+export { checkpoint, gradients, Graph, Program } from './engine/graph/index.js';
+export type { KernelTime, NodeSpec, ProgramOptions, Tensor } from './engine/graph/index.js';
+export { contextLength, Decoder } from './engine/decode/index.js';
+export type {
+  AllowedRange,
+  DecodedBlock,
+  DecoderOptions,
+  DecodeRequest,
+  DecodeSequence,
+  IdSlice,
+  SamplerOptions,
+} from './engine/decode/index.js';
+export { SequenceScorer } from './engine/models/transformer/index.js';
+export type { SequenceScores, TokenBatch, TransformerConfig } from './engine/models/transformer/index.js';
+export { VisionTokenizer, VisionWeights } from './engine/models/vision/index.js';
+export type { EncodedClip, PixelClip, VisionConfig } from './engine/models/vision/index.js';
+export { runTraining } from './engine/train/loop.js';
+export type { LoopOptions, StepMetrics, Trainer } from './engine/train/loop.js';
+export { packDocuments } from './engine/train/packing.js';
+export type { PackedBatch, TokenDocument } from './engine/train/packing.js';
+export { TransformerTrainer } from './engine/train/transformer-trainer.js';
+export type { TransformerTrainerOptions } from './engine/train/transformer-trainer.js';
+export { VisionTrainer } from './engine/train/vision-trainer.js';
+export type { VisionTrainerOptions } from './engine/train/vision-trainer.js';
+
+// Files, tokens and pictures.
+export * from './loader/index.js';
+export { loadTransformer, loadVisionTokenizer } from './loader/load-model.js';
+export type { LoadedTransformer, LoadedVisionTokenizer, LoadOptions, LoadProgress } from './loader/load-model.js';
+export * from './tokenizer/index.js';

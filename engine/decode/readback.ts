@@ -10,8 +10,8 @@ export class BlockReader {
   private readonly device: Device;
   private readonly source: GpuTensor;
   private readonly buffers: readonly GPUBuffer[];
-  private readonly pending: (Promise<unknown> | undefined)[] = [undefined, undefined];
-  private turn = 0;
+  private readonly pending: [Promise<unknown>, Promise<unknown>] = [Promise.resolve(), Promise.resolve()];
+  private turn: 0 | 1 = 0;
 
   constructor(device: Device, source: GpuTensor) {
     this.device = device;
@@ -25,7 +25,7 @@ export class BlockReader {
   /** The tensor's elements once all that was submitted before is done. At most two requests at a time. */
   request(): Promise<Uint32Array> {
     const slot = this.turn;
-    this.turn = 1 - this.turn;
+    this.turn = slot === 0 ? 1 : 0;
     const result = this.copy(this.buffers[slot]);
     // Kept apart from the result: a request that nobody waits for any more must not end the program when it fails.
     this.pending[slot] = result.catch(() => undefined);

@@ -1,0 +1,74 @@
+import { contextLength, Decoder, type IdSlice } from '../../engine/decode/index.js';
+import type { TransformerConfig } from '../../engine/models/transformer/index.js';
+import type { Device } from '../../engine/device.js';
+import type { ParameterStore } from '../../engine/parameters.js';
+
+export interface DecoderNeed {
+  sequences: number;
+  guided: boolean;
+  slice: IdSlice;
+  /** Positions a row takes. */
+  capacity: number;
+}
+
+/** Decoders kept at a time: one for pictures, one for text. */
+const keptDecoders = 2;
+/** Capacities are rounded up, so that prompts a little longer find their decoder ready. */
+const capacityStep = 128;
+
+/** Recorded decoders by what they can do, made when first needed. */
+export class DecoderPool {
+  private readonly device: Device;
+  private readonly config: TransformerConfig;
+  private readonly parameters: ParameterStore;
+  private readonly cacheType: 'f32' | 'f16';
+  /** Last used last. */
+  private kept: Decoder[] = [];
+  private readonly slices = new Map<Decoder, IdSlice>();
+
+  constructor(device: Device, config: TransformerConfig, parameters: ParameterStore, cacheType: 'f32' | 'f16') {
+    this.device = device;
+    this.config = config;
+    this.parameters = parameters;
+    this.cacheType = cacheType;
+  }
+
+  /** @throws Emu3Error of `Decoder.create`. */
+  async take(need: DecoderNeed): Promise<Decoder> {
+    const fits = (decoder: Decoder): boolean => this.alike(decoder, need) && decoder.capacity >= need.capacity;
+    let decoder = this.kept.find(fits);
+    if (decoder === undefined) {
+      for (const smaller of this.kept.filter((other) => this.alike(other, need))) this.drop(smaller);
+      for (const old of this.kept.slice(0, Math.max(0, this.kept.length + 1 - keptDecoders))) this.drop(old);
+      const rounded = Math.ceil(need.capacity / capacityStep) * capacityStep;
+      const capacity = Math.max(need.capacity, Math.min(rounded, contextLength(this.config)));
+      const { sequences, guided, slice } = need;
+      const options = { sequences, guided, slice, capacity, cacheType: this.cacheType };
+      decoder = await Decoder.create(this.device, this.config, this.parameters, options);
+      this.slices.set(decoder, slice);
+    }
+    const chosen = decoder;
+    this.kept = [...this.kept.filter((other) => other !== chosen), chosen];
+    return chosen;
+  }
+
+  private alike(decoder: Decoder, need: DecoderNeed): boolean {
+    const slice = this.slices.get(decoder);
+    return (
+      decoder.sequences === need.sequences &&
+      decoder.guided === need.guided &&
+      slice?.first === need.slice.first &&
+      slice.count === need.slice.count
+    );
+  }
+
+  private drop(decoder: Decoder): void {
+    this.kept = this.kept.filter((other) => other !== decoder);
+    this.slices.delete(decoder);
+    decoder.destroy();
+  }
+
+  destroy(): void {
+    for (const decoder of [...this.kept]) this.drop(decoder);
+  }
+}

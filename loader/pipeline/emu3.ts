@@ -1,0 +1,322 @@
+import { Emu3Error, throwIfAborted } from '../../kernels/core/errors.js';
+import { contextLength, type IdSlice } from '../../engine/decode/index.js';
+import type { Device } from '../../engine/device.js';
+import { spatialFactor, type VisionTokenizer } from '../../engine/models/vision/index.js';
+import type { ParameterStore } from '../../engine/parameters.js';
+import {
+  prepareImage,
+  understandingPromptIds,
+  type CodeGrid,
+  type PixelLimits,
+  type RgbImage,
+  type TextTokenizer,
+} from '../../tokenizer/index.js';
+import { parseTransformerConfig, type Emu3Config } from '../config/transformer.js';
+import { parseVisionConfig } from '../config/vision.js';
+import { describePath, type ModelFolder } from '../folder.js';
+import { loadTransformer, loadVisionTokenizer, type LoadedVisionTokenizer, type LoadProgress } from '../load-model.js';
+import { TextStream } from './answer.js';
+import { DecoderPool } from './decoders.js';
+import {
+  PictureCollector,
+  planPictures,
+  samplingOf,
+  type GeneratedImage,
+  type GenerateEvents,
+  type GenerateRequest,
+  type PicturePlan,
+  type SamplingOptions,
+} from './generate.js';
+import { readGenerationDefaults, type GenerationDefaults } from './generation-config.js';
+import { checkAgreement, findVisionFolder, openTextTokenizer, readPixelLimits } from './parts.js';
+import { clipOf, imagesOf } from './pixels.js';
+
+export interface Emu3LoadProgress extends LoadProgress {
+  part: 'transformer' | 'vision tokenizer';
+}
+
+export interface Emu3LoadOptions {
+  device: Device;
+  /**
+   * Laid out as on the hub: config.json, model.safetensors (or shards with their index), tokenizer.json or a .tiktoken rank
+   * file, generation_config.json if there is one, and the vision tokenizer in the subfolder vision_tokenizer.
+   */
+  folder: ModelFolder;
+  /** Where the vision tokenizer is, if not in the subfolder. */
+  visionFolder?: ModelFolder;
+  /** Instead of the folder's own. */
+  tokenizer?: TextTokenizer;
+  /** Element type of the key-value cache; f16 halves it and needs an adapter with f16. Default f32. */
+  cacheType?: 'f32' | 'f16';
+  signal?: AbortSignal;
+  onProgress?: (progress: Emu3LoadProgress) => void;
+}
+
+export interface EncodedImage extends CodeGrid {
+  /** Codebook entries, [height][width]; height and width in tokens. */
+  codes: Uint32Array;
+  /** The picture at the size it was encoded at. */
+  resized: RgbImage;
+}
+
+export interface DescribeRequest extends SamplingOptions {
+  /** What to ask. */
+  question: string;
+  /** The picture: bytes, or its tokens. */
+  image: RgbImage | CodeGrid;
+  /** Longest answer. */
+  maxNewTokens?: number;
+  signal?: AbortSignal;
+  /** Called with each piece of the answer as it is written. */
+  onText?: (piece: string) => void;
+}
+
+export interface Answer {
+  text: string;
+  ids: number[];
+  /** False when the answer was cut off at its longest. */
+  finished: boolean;
+}
+
+const answerBlockSteps = 8;
+
+interface Emu3Parts {
+  readonly device: Device;
+  readonly config: Emu3Config;
+  readonly parameters: ParameterStore;
+  readonly vision: LoadedVisionTokenizer;
+  readonly tokenizer: TextTokenizer;
+  readonly defaults: GenerationDefaults;
+  readonly pixelLimits: PixelLimits;
+}
+
+/**
+ * A whole Emu3 model: text and pictures in, text and pictures out (arXiv 2409.18869). Requests run one after the other;
+ * programs are recorded at the first request of their kind and kept.
+ */
+export class Emu3 {
+  readonly device: Device;
+  readonly config: Emu3Config;
+  readonly parameters: ParameterStore;
+  readonly vision: VisionTokenizer;
+  readonly tokenizer: TextTokenizer;
+  /** From the folder's generation_config.json. */
+  readonly defaults: GenerationDefaults;
+  /** Sizes that pictures are brought to before they become tokens. */
+  readonly pixelLimits: PixelLimits;
+  private readonly visionWeights: LoadedVisionTokenizer['weights'];
+  private readonly decoders: DecoderPool;
+  private queue: Promise<unknown> = Promise.resolve();
+  private destroyed = false;
+
+  private constructor(parts: Emu3Parts, cacheType: 'f32' | 'f16') {
+    this.device = parts.device;
+    this.config = parts.config;
+    this.parameters = parts.parameters;
+    this.vision = parts.vision.tokenizer;
+    this.visionWeights = parts.vision.weights;
+    this.tokenizer = parts.tokenizer;
+    this.defaults = parts.defaults;
+    this.pixelLimits = parts.pixelLimits;
+    this.decoders = new DecoderPool(parts.device, parts.config, parts.parameters, cacheType);
+  }
+
+  /**
+   * Loads a model folder. Configs and tokenizers are checked against each other before a weight is read.
+   *
+   * @throws Emu3Error `missing`, `config`, `format`, `shape`, `dtype`, `duplicate`, `not-finite`, `io` for a folder that is
+   *   no whole model; `limit`, `out-of-memory`, `device-lost`; `aborted`. Nothing stays on the GPU then.
+   */
+  static async load(options: Emu3LoadOptions): Promise<Emu3> {
+    const { device, folder, signal, onProgress } = options;
+    const text = async (place: ModelFolder): Promise<[string, string]> => [
+      await place.readText('config.json', signal),
+      describePath(place, 'config.json'),
+    ];
+    const config = parseTransformerConfig(...(await text(folder)));
+    const visionFolder = options.visionFolder ?? (await findVisionFolder(folder, signal));
+    const visionConfig = parseVisionConfig(...(await text(visionFolder)));
+    const tokenizer = options.tokenizer ?? (await openTextTokenizer(folder, signal));
+    checkAgreement(config, tokenizer, visionConfig.codebook_size, folder.name);
+    const defaults = await readGenerationDefaults(folder, signal);
+    const pixelLimits = await readPixelLimits(visionFolder, spatialFactor(visionConfig), config.image_area, signal);
+
+    const loadOptions = (part: Emu3LoadProgress['part']) => ({
+      ...(signal && { signal }),
+      onProgress: (progress: LoadProgress) => onProgress?.({ part, ...progress }),
+    });
+    const vision = await loadVisionTokenizer(device, visionFolder, loadOptions('vision tokenizer'));
+    try {
+      const { parameters } = await loadTransformer(device, folder, loadOptions('transformer'));
+      const parts = { device, config, parameters, vision, tokenizer, defaults, pixelLimits };
+      return new Emu3(parts, options.cacheType ?? 'f32');
+    } catch (error) {
+      vision.weights.destroy();
+      throw error;
+    }
+  }
+
+  /** Pixels along one side of a visual token. */
+  get factor(): number {
+    return spatialFactor(this.vision.config);
+  }
+
+  /**
+   * Draws a picture.
+   *
+   * @throws Emu3Error `prompt` for an empty prompt or one too long for the context, `argument` for a size, ratio, guidance,
+   *   temperature, top-k, top-p or seed outside its range (a NaN among them), `aborted`, `device-lost`.
+   */
+  async generate(request: GenerateRequest & GenerateEvents): Promise<GeneratedImage> {
+    const [picture] = await this.generateBatch([request], request);
+    return picture;
+  }
+
+  /** Draws several pictures side by side, each with settings of its own; faster than one after the other. */
+  async generateBatch(requests: readonly GenerateRequest[], events: GenerateEvents = {}): Promise<GeneratedImage[]> {
+    const plans = planPictures(requests, {
+      tokenizer: this.tokenizer,
+      defaults: this.defaults,
+      imageArea: this.config.image_area,
+      factor: this.factor,
+      contextLength: contextLength(this.config),
+    });
+    return this.inTurn(async () => {
+      const collector = await this.decodePictures(plans, events);
+      const pictures: GeneratedImage[] = [];
+      for (const [index, { request, seed, size }] of plans.entries()) {
+        const codes = collector.codes[index];
+        const image = await this.decodeGrid({ ...size, codes }, events.signal);
+        pictures.push({ prompt: request.prompt, seed, size, ids: collector.ids[index], codes, image });
+      }
+      return pictures;
+    });
+  }
+
+  private async decodePictures(plans: readonly PicturePlan[], events: GenerateEvents): Promise<PictureCollector> {
+    throwIfAborted(events.signal, 'generate');
+    const { special } = this.tokenizer;
+    const newTokens = Math.max(...plans.map(({ steps }) => steps));
+    const prompts = plans.flatMap(({ sequence }) => [sequence.prompt.length, sequence.negativePrompt?.length ?? 0]);
+    const decoder = await this.decoders.take({
+      sequences: plans.length,
+      guided: plans.some(({ guidance }) => guidance !== 1),
+      // At all other places the grammar allows one id only, so no other ids need logits.
+      slice: { first: special.visualStart, count: special.visualCount },
+      capacity: Math.max(...prompts) + newTokens,
+    });
+    const collector = new PictureCollector(plans, special, events);
+    const blocks = decoder.decode({
+      sequences: plans.map(({ sequence }) => sequence),
+      newTokens,
+      blockSteps: Math.min(...plans.map(({ size }) => size.width + 1)),
+      signal: events.signal,
+    });
+    for await (const block of blocks) collector.add(block);
+    return collector;
+  }
+
+  /**
+   * Turns a picture into tokens, resized to the model's limits first.
+   *
+   * @throws Emu3Error `image` for a picture that is too small or more than 5 times as long as wide.
+   */
+  async encodeImage(
+    image: RgbImage,
+    options: { limits?: Partial<PixelLimits>; signal?: AbortSignal } = {},
+  ): Promise<EncodedImage> {
+    const prepared = prepareImage(image, { ...this.pixelLimits, ...options.limits });
+    return this.inTurn(async () => {
+      const { codes, height, width } = await this.vision.encode(clipOf(prepared), options.signal);
+      return { codes, height, width, resized: prepared.resized };
+    });
+  }
+
+  /** Turns tokens back into a picture. @throws Emu3Error `token`, `image` for codes that are no picture. */
+  async decodeCodes(grid: CodeGrid, options: { signal?: AbortSignal } = {}): Promise<RgbImage> {
+    return this.inTurn(() => this.decodeGrid(grid, options.signal));
+  }
+
+  private async decodeGrid({ codes, height, width }: CodeGrid, signal: AbortSignal | undefined): Promise<RgbImage> {
+    const clip = { batch: 1, frames: 1, height, width, codes: Uint32Array.from(codes) };
+    const [image] = imagesOf(await this.vision.decode(clip, true, signal));
+    return image;
+  }
+
+  /**
+   * Answers a question about a picture. Takes the most probable tokens unless a temperature is given.
+   *
+   * @throws Emu3Error as {@link generate}.
+   */
+  async describe(request: DescribeRequest): Promise<Answer> {
+    const { question, image, signal } = request;
+    const grid = 'rgb' in image ? await this.encodeImage(image, signal && { signal }) : image;
+    const context = contextLength(this.config);
+    const prompt = understandingPromptIds(this.tokenizer, {
+      question,
+      image: grid,
+      answerLength: request.maxNewTokens ?? 1,
+      contextLength: context,
+    });
+    const newTokens = request.maxNewTokens ?? Math.min(this.defaults.maxNewTokens, context - prompt.length);
+    const sampling = samplingOf(request, { ...this.defaults, temperature: 0 });
+    return this.inTurn(() => this.write(prompt, newTokens, sampling, request));
+  }
+
+  private async write(
+    prompt: readonly number[],
+    newTokens: number,
+    sampling: ReturnType<typeof samplingOf>,
+    { signal, onText }: Pick<DescribeRequest, 'signal' | 'onText'>,
+  ): Promise<Answer> {
+    throwIfAborted(signal, 'describe');
+    const { special } = this.tokenizer;
+    // Visual tokens come last in every vocabulary: an answer is text.
+    const slice: IdSlice = { first: 0, count: special.visualStart };
+    const capacity = prompt.length + newTokens;
+    const decoder = await this.decoders.take({ sequences: 1, guided: false, slice, capacity });
+    const stream = new TextStream(this.tokenizer);
+    const tell = (piece: string): void => {
+      if (piece !== '') onText?.(piece);
+    };
+    let finished = false;
+    const sequences = [{ prompt, sampling }];
+    for await (const { ids } of decoder.decode({ sequences, newTokens, blockSteps: answerBlockSteps, signal })) {
+      for (const id of ids[0]) {
+        finished = id === special.eos || id === special.pad;
+        if (finished) break;
+        tell(stream.add(id));
+      }
+      if (finished) break;
+    }
+    tell(stream.end());
+    return { text: stream.text, ids: stream.ids, finished };
+  }
+
+  /** One request at a time: programs and caches are shared. */
+  private inTurn<Result>(work: () => Promise<Result>): Promise<Result> {
+    const turn = this.queue.then(() => {
+      if (this.destroyed) {
+        throw new Emu3Error('The model has been let go of.', {
+          code: 'argument',
+          where: 'Emu3',
+          fix: 'Load it again.',
+        });
+      }
+      return work();
+    });
+    this.queue = turn.catch(() => undefined);
+    return turn;
+  }
+
+  /** Frees what the model holds on the GPU, when the requests under way are done; the device stays. */
+  async destroy(): Promise<void> {
+    if (this.destroyed) return;
+    await this.inTurn(async () => {
+      this.destroyed = true;
+    });
+    this.decoders.destroy();
+    this.parameters.destroy();
+    this.visionWeights.destroy();
+  }
+}

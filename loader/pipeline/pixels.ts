@@ -1,0 +1,35 @@
+/** Between bytes, rows from the top, and the vision tokenizer's channels-last numbers. */
+import type { PixelClip } from '../../engine/models/vision/index.js';
+import { normalise, postprocess, type PixelValues, type RgbImage } from '../../tokenizer/index.js';
+
+const channels = 3;
+
+/** A clip of one frame, from -1 to 1. */
+export function clipOf(image: RgbImage | PixelValues): PixelClip {
+  const { data, height, width } = 'rgb' in image ? normalise(image) : image;
+  return { batch: 1, frames: 1, height, width, data: interleave(data, height * width) };
+}
+
+/** `[3][area]` to `[area][3]`. */
+function interleave(planes: Float32Array, area: number): Float32Array {
+  const out = new Float32Array(channels * area);
+  for (let channel = 0; channel < channels; channel++) {
+    for (let pixel = 0; pixel < area; pixel++) out[pixel * channels + channel] = planes[channel * area + pixel];
+  }
+  return out;
+}
+
+/** Bytes of the first frame of each picture of a decoded batch. */
+export function imagesOf({ batch, frames, height, width, data }: PixelClip): RgbImage[] {
+  const area = height * width;
+  return Array.from({ length: batch }, (_, index) => {
+    const planes = new Float32Array(channels * area);
+    const start = index * frames * area * channels;
+    for (let channel = 0; channel < channels; channel++) {
+      for (let pixel = 0; pixel < area; pixel++) {
+        planes[channel * area + pixel] = data[start + pixel * channels + channel];
+      }
+    }
+    return postprocess({ data: planes, height, width });
+  });
+}
