@@ -196,9 +196,9 @@ describe('AdamW', () => {
   });
 
   test('the first recorded PyTorch step: norm, and three tensors after it', async () => {
-    const losses = readGoldenJson<{ adamw: { lr: number; clip_max_norm: number; grad_norm_before_clip: number[] } }>(
-      'train/losses.json',
-    );
+    const losses = readGoldenJson('train/losses.json') as {
+      adamw: { lr: number; clip_max_norm: number; grad_norm_before_clip: number[] };
+    };
     const weights = readGolden('train/model.safetensors');
     const gradients = readGolden('train/grads.safetensors');
     const after = readGolden('train/adamw_step1.safetensors');

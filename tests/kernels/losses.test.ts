@@ -197,7 +197,7 @@ async function evaluate(
 describe('recorded PyTorch losses', () => {
   test('token losses and the three averages', async () => {
     const batch = readGolden('train/batch.safetensors');
-    const losses = readGoldenJson<RecordedLosses>('train/losses.json');
+    const losses = readGoldenJson('train/losses.json') as RecordedLosses;
     const [sequences, length, vocabulary] = batch['logits'].shape;
     const shifted = new Int32Array(sequences * length).fill(-100);
     for (let s = 0; s < sequences; s++) {
@@ -245,7 +245,7 @@ describe('recorded PyTorch losses', () => {
   });
 
   test('preference loss', async () => {
-    const recorded = readGoldenJson<RecordedPreference>('train/dpo.json');
+    const recorded = readGoldenJson('train/dpo.json') as RecordedPreference;
     const [loss, margins] = await evaluate((graph, bind) => {
       const bindList = (list: number[]): Tensor => bind(Float32Array.from(list), [list.length]);
       const result = dpoLoss(

@@ -335,12 +335,12 @@ describe('guidance', () => {
       guidance_scale: guidance,
       height,
       width,
-    } = readGoldenJson<{
+    } = readGoldenJson('generate/cfg_greedy.json') as {
       tokens: Record<'eol' | 'eof' | 'eoi' | 'eos' | 'vis_start' | 'vis_end', number>;
       guidance_scale: number;
       height: number;
       width: number;
-    }>('generate/cfg_greedy.json');
+    };
     const [steps, vocabulary] = recorded['guided_logits'].shape;
     for (let step = 0; step < recorded['cond_logits_first4'].shape[0]; step++) {
       const of = (name: string): readonly number[] =>
