@@ -44,7 +44,7 @@ export function packedWeightShape(weightShape: readonly number[], transposed: bo
   const { outputChannels, inputChannels, taps } = weightSize('conv pack-weights', weightShape);
   const rows = transposed ? outputChannels : inputChannels;
   const columns = transposed ? inputChannels : outputChannels;
-  return [taps, divideRoundUp(rows, 8) * 8, divideRoundUp(columns, 4) * 4];
+  return [taps, divideRoundUp(rows, 4) * 4, divideRoundUp(columns, 4) * 4];
 }
 
 /**

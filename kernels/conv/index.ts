@@ -89,7 +89,7 @@ function gatherCall<T extends Operand>(
   const { x, weight, bias, out } = args;
   const pixels = target.batch * target.time * target.height * target.width;
   const taps = gather.kernel[0] * gather.kernel[1] * gather.kernel[2];
-  const packed = taps * divideRoundUp(source.channels, 8) * 8 * divideRoundUp(target.channels, 4) * 4;
+  const packed = taps * divideRoundUp(source.channels, 4) * 4 * divideRoundUp(target.channels, 4) * 4;
   if (elementCount(weight.shape) !== packed) {
     throw shapeError(
       'conv',

@@ -1,7 +1,7 @@
 // Reorders hub weights [Co, Ci, taps] for the convolution kernels.
 //   forward:       packed[tap, ci, co]             = weight[co, ci, tap]
 //   data gradient: packed[taps - 1 - tap, co, ci]  = weight[co, ci, tap]
-// rows (the middle axis) are padded to a multiple of 8 and columns (the last) to a multiple of 4, with zeros.
+// rows (the middle axis) and columns (the last) are padded to multiples of 4, with zeros.
 // Grid: x = padded columns / WORKGROUP_SIZE, y = padded rows. Workgroup memory: 0 bytes.
 // Bytes: weights read once, packed written once. Flops: 0.
 
@@ -27,7 +27,7 @@ fn main(
 ) {
   let column = id.x;
   let row = id.y;
-  let paddedRows = (params.rows + 7u) / 8u * 8u;
+  let paddedRows = (params.rows + 3u) / 4u * 4u;
   let paddedColumns = (params.columns + 3u) / 4u * 4u;
   if (column >= paddedColumns || row >= paddedRows) { return; }
   let real = row < params.rows && column < params.columns;

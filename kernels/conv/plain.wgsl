@@ -5,7 +5,7 @@
 //
 // where a tap counts only if the division leaves no rest and the input pixel exists. A forward convolution has
 // step = stride, divide = 1; a data gradient has step = 1, divide = stride and its taps reversed.
-// weight is packed: input channels padded to a multiple of 8 and output channels to a multiple of 4, with zeros.
+// weight is packed: input channels and output channels padded to multiples of 4, with zeros.
 //
 // Grid:  x = tiles of 4 * LANES output channels, y and z = tiles of 8 output pixels.
 // Tile:  8 pixels (the same in all lanes) by 4 neighbouring channels a lane, in registers.
@@ -86,7 +86,7 @@ fn main(
   let channels = params.outputChannels;
   let quads = (channels + 3u) / 4u;
   let channel = (group.x * LANES + lane) * 4u;
-  let paddedInput = (params.inputChannels + 7u) / 8u * 8u;
+  let paddedInput = (params.inputChannels + 3u) / 4u * 4u;
 
   var places: array<vec4u, 8>;
   for (var p = 0u; p < 8u; p++) { places[p] = locate(first + p); }

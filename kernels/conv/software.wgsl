@@ -5,16 +5,16 @@
 //
 // where a tap counts only if the division leaves no rest and the input pixel exists. A forward convolution has
 // step = stride, divide = 1; a data gradient has step = 1, divide = stride and its taps reversed.
-// weight is packed: input channels padded to a multiple of 8 and output channels to a multiple of 4, with zeros.
+// weight is packed: input channels and output channels padded to multiples of 4, with zeros.
 //
 // Grid:  x = tiles of 4 * LANES output channels, y and z = tiles of 16 output pixels.
 // Tile:  16 pixels by 4 neighbouring channels a lane, in registers.
 // Workgroup memory: 0 bytes. Bytes: every operand once. Flops: 2 * pixels * taps * Ci * Co (taps over the border included).
 //
-// On a software adapter a load costs as much as eight fused multiply-adds, whatever its address. So the lanes load 8
-// input channels of a pixel together and hand them round by broadcasts of constant lanes, and each lane also works out
-// the addresses of two pixels of the tile for all. With divide > 1 most taps miss: pixels are numbered by phase (all
-// even x, then all odd x) where the size allows, so that whole tiles miss together and skip the tap.
+// On a software adapter a load costs as much as eight fused multiply-adds, whatever its address. So each of 8 lanes keeps
+// the addresses of two of the pixels, loads four input channels of each, and hands them round by broadcasts from constant
+// lanes. With divide > 1 most taps miss: pixels are numbered by phase (all even x, then all odd x) where the size allows,
+// so that whole tiles miss together and skip the tap.
 
 struct Params {
   pixels: u32,
@@ -74,23 +74,24 @@ fn address(at: vec4u, dt: u32, dy: u32, dx: u32) -> u32 {
   return select(MISS, pixel * params.inputChannels, hit);
 }
 
-fn fetch(base: u32, channel: u32) -> f32 {
+// Four neighbouring channels of the lane's pixel. Channels past the last one repeat it: their weights are zeros.
+fn fetch(base: u32, channel: u32) -> vec4f {
+  let last = params.inputChannels - 1u;
   let hit = base != MISS;
-  return select(0.0, f32(x[select(0u, base, hit) + channel]), hit);
+  let at = select(0u, base, hit);
+  let values = vec4f(
+    f32(x[at + channel]),
+    f32(x[at + min(channel + 1u, last)]),
+    f32(x[at + min(channel + 2u, last)]),
+    f32(x[at + min(channel + 3u, last)]),
+  );
+  return select(vec4f(), values, hit);
 }
 
-struct Weights { w0: vec4f, w1: vec4f, w2: vec4f, w3: vec4f, w4: vec4f, w5: vec4f, w6: vec4f, w7: vec4f }
+struct Weights { w0: vec4f, w1: vec4f, w2: vec4f, w3: vec4f }
 
-@diagnostic(off, subgroup_uniformity)
-fn accumulate(sum: vec4f, value: f32, w: Weights) -> vec4f {
-  var result = fma(vec4f(subgroupBroadcast(value, 0u)), w.w0, sum);
-  result = fma(vec4f(subgroupBroadcast(value, 1u)), w.w1, result);
-  result = fma(vec4f(subgroupBroadcast(value, 2u)), w.w2, result);
-  result = fma(vec4f(subgroupBroadcast(value, 3u)), w.w3, result);
-  result = fma(vec4f(subgroupBroadcast(value, 4u)), w.w4, result);
-  result = fma(vec4f(subgroupBroadcast(value, 5u)), w.w5, result);
-  result = fma(vec4f(subgroupBroadcast(value, 6u)), w.w6, result);
-  return fma(vec4f(subgroupBroadcast(value, 7u)), w.w7, result);
+fn accumulate(sum: vec4f, v: vec4f, w: Weights) -> vec4f {
+  return fma(vec4f(v.w), w.w3, fma(vec4f(v.z), w.w2, fma(vec4f(v.y), w.w1, fma(vec4f(v.x), w.w0, sum))));
 }
 
 fn store(pixel: u32, at: u32, channel: u32, sum: vec4f) {
@@ -116,8 +117,7 @@ fn main(
   let quads = (channels + 3u) / 4u;
   let channel = (group.x * LANES + invocation) * 4u;
   let column = min(channel / 4u, quads - 1u);
-  let slabs = (params.inputChannels + 7u) / 8u;
-  let lastChannel = params.inputChannels - 1u;
+  let paddedInput = (params.inputChannels + 3u) / 4u * 4u;
 
   let lower = locate(first + lane);
   let upper = locate(first + 8u + lane);
@@ -140,50 +140,32 @@ fn main(
         let lowerBase = address(lower, dt, dy, dx);
         let upperBase = address(upper, dt, dy, dx);
         if (subgroupAll(lowerBase == MISS && upperBase == MISS)) {
-          at += slabs * 8u * quads;
+          at += paddedInput * quads;
           continue;
         }
-        for (var slab = 0u; slab < slabs; slab++) {
-          // Channels past the last one repeat it: their weights are zeros.
-          let inputChannel = min(slab * 8u + lane, lastChannel);
-          let w = Weights(
-            vec4f(weight[at]), vec4f(weight[at + quads]), vec4f(weight[at + 2u * quads]), vec4f(weight[at + 3u * quads]),
-            vec4f(weight[at + 4u * quads]), vec4f(weight[at + 5u * quads]), vec4f(weight[at + 6u * quads]), vec4f(weight[at + 7u * quads]),
-          );
-          let x0 = fetch(subgroupBroadcast(lowerBase, 0u), inputChannel);
-          let x1 = fetch(subgroupBroadcast(lowerBase, 1u), inputChannel);
-          let x2 = fetch(subgroupBroadcast(lowerBase, 2u), inputChannel);
-          let x3 = fetch(subgroupBroadcast(lowerBase, 3u), inputChannel);
-          let x4 = fetch(subgroupBroadcast(lowerBase, 4u), inputChannel);
-          let x5 = fetch(subgroupBroadcast(lowerBase, 5u), inputChannel);
-          let x6 = fetch(subgroupBroadcast(lowerBase, 6u), inputChannel);
-          let x7 = fetch(subgroupBroadcast(lowerBase, 7u), inputChannel);
-          let x8 = fetch(subgroupBroadcast(upperBase, 0u), inputChannel);
-          let x9 = fetch(subgroupBroadcast(upperBase, 1u), inputChannel);
-          let x10 = fetch(subgroupBroadcast(upperBase, 2u), inputChannel);
-          let x11 = fetch(subgroupBroadcast(upperBase, 3u), inputChannel);
-          let x12 = fetch(subgroupBroadcast(upperBase, 4u), inputChannel);
-          let x13 = fetch(subgroupBroadcast(upperBase, 5u), inputChannel);
-          let x14 = fetch(subgroupBroadcast(upperBase, 6u), inputChannel);
-          let x15 = fetch(subgroupBroadcast(upperBase, 7u), inputChannel);
-          s0 = accumulate(s0, x0, w);
-          s1 = accumulate(s1, x1, w);
-          s2 = accumulate(s2, x2, w);
-          s3 = accumulate(s3, x3, w);
-          s4 = accumulate(s4, x4, w);
-          s5 = accumulate(s5, x5, w);
-          s6 = accumulate(s6, x6, w);
-          s7 = accumulate(s7, x7, w);
-          s8 = accumulate(s8, x8, w);
-          s9 = accumulate(s9, x9, w);
-          s10 = accumulate(s10, x10, w);
-          s11 = accumulate(s11, x11, w);
-          s12 = accumulate(s12, x12, w);
-          s13 = accumulate(s13, x13, w);
-          s14 = accumulate(s14, x14, w);
-          s15 = accumulate(s15, x15, w);
-          at += 8u * quads;
+        for (var ci = 0u; ci < params.inputChannels; ci += 4u) {
+          let lowerX = fetch(lowerBase, ci);
+          let upperX = fetch(upperBase, ci);
+          let row = at + ci * quads;
+          let w = Weights(vec4f(weight[row]), vec4f(weight[row + quads]), vec4f(weight[row + 2u * quads]), vec4f(weight[row + 3u * quads]));
+          s0 = accumulate(s0, subgroupBroadcast(lowerX, 0u), w);
+          s1 = accumulate(s1, subgroupBroadcast(lowerX, 1u), w);
+          s2 = accumulate(s2, subgroupBroadcast(lowerX, 2u), w);
+          s3 = accumulate(s3, subgroupBroadcast(lowerX, 3u), w);
+          s4 = accumulate(s4, subgroupBroadcast(lowerX, 4u), w);
+          s5 = accumulate(s5, subgroupBroadcast(lowerX, 5u), w);
+          s6 = accumulate(s6, subgroupBroadcast(lowerX, 6u), w);
+          s7 = accumulate(s7, subgroupBroadcast(lowerX, 7u), w);
+          s8 = accumulate(s8, subgroupBroadcast(upperX, 0u), w);
+          s9 = accumulate(s9, subgroupBroadcast(upperX, 1u), w);
+          s10 = accumulate(s10, subgroupBroadcast(upperX, 2u), w);
+          s11 = accumulate(s11, subgroupBroadcast(upperX, 3u), w);
+          s12 = accumulate(s12, subgroupBroadcast(upperX, 4u), w);
+          s13 = accumulate(s13, subgroupBroadcast(upperX, 5u), w);
+          s14 = accumulate(s14, subgroupBroadcast(upperX, 6u), w);
+          s15 = accumulate(s15, subgroupBroadcast(upperX, 7u), w);
         }
+        at += paddedInput * quads;
       }
     }
   }

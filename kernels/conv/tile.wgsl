@@ -5,7 +5,7 @@
 //
 // where a tap counts only if the division leaves no rest and the input pixel exists. A forward convolution has
 // step = stride, divide = 1; a data gradient has step = 1, divide = stride and its taps reversed.
-// weight is packed: input channels padded to a multiple of 8 and output channels to a multiple of 4, with zeros.
+// weight is packed: input channels and output channels padded to multiples of 4, with zeros.
 //
 // Grid:  x = tiles of 4 * CHANNEL_THREADS output channels, y and z = tiles of 4 * PIXEL_THREADS output pixels.
 // Tile:  256 threads, each 4 pixels by 4 channels in registers; 16 input channels of one tap a step.
@@ -90,7 +90,7 @@ fn main(
   if (first >= params.pixels) { return; }
   let channels = params.outputChannels;
   let paddedChannels = (channels + 3u) / 4u * 4u;
-  let paddedInput = (params.inputChannels + 7u) / 8u * 8u;
+  let paddedInput = (params.inputChannels + 3u) / 4u * 4u;
   let firstChannel = group.x * TILE_CHANNELS;
   let pixel = thread / CHANNEL_THREADS * 4u;
   let channel = thread % CHANNEL_THREADS * 4u;
