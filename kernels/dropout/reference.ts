@@ -1,6 +1,11 @@
 /** The hash pcg4d of Jarzynski and Olano 2020 (JCGT 9(3), "Hash Functions for GPU Rendering"), on four u32 words. */
 export function pcg4d(key: readonly [number, number, number, number]): [number, number, number, number] {
-  let [x, y, z, w] = key.map((word) => (Math.imul(word, 1664525) + 1013904223) >>> 0) as [number, number, number, number];
+  let [x, y, z, w] = key.map((word) => (Math.imul(word, 1664525) + 1013904223) >>> 0) as [
+    number,
+    number,
+    number,
+    number,
+  ];
   const mix = (): void => {
     x = (x + Math.imul(y, w)) >>> 0;
     y = (y + Math.imul(z, x)) >>> 0;

@@ -31,7 +31,10 @@ export function rotaryRotate<T extends Operand>(
   const { rows, features } = rowsAndFeatures(kernel.name, 'x', x);
   const [tableRows = 0, headDimension = 0] = table.shape;
   if (table.shape.length !== 2 || tableRows === 0 || headDimension === 0 || headDimension % 2 !== 0) {
-    throw shapeError(kernel.name, `table is [${table.shape.join(', ')}] where [positions, even head dimension] is needed`);
+    throw shapeError(
+      kernel.name,
+      `table is [${table.shape.join(', ')}] where [positions, even head dimension] is needed`,
+    );
   }
   if (features % headDimension !== 0) {
     throw shapeError(kernel.name, `x has ${features} features, not a multiple of the head dimension ${headDimension}`);

@@ -2,8 +2,7 @@ import { Emu3Error } from '../core/errors.js';
 
 /** How positions are stretched beyond the length a model was trained at. */
 export type RotaryScaling =
-  | { readonly type: 'linear'; readonly factor: number }
-  | { readonly type: 'dynamic'; readonly factor: number };
+  { readonly type: 'linear'; readonly factor: number } | { readonly type: 'dynamic'; readonly factor: number };
 
 export interface RotaryConfig {
   /** Elements per head, even. */
@@ -33,7 +32,8 @@ export function rotaryFrequencies(config: RotaryConfig, length: number): Float64
   if (!Number.isInteger(headDimension) || headDimension < 2 || headDimension % 2 !== 0) {
     throw refuse(`The head dimension ${headDimension} is not a positive even number`);
   }
-  if (!(config.base > 0) || !Number.isFinite(config.base)) throw refuse(`The rotary base ${config.base} is not positive`);
+  if (!(config.base > 0) || !Number.isFinite(config.base))
+    throw refuse(`The rotary base ${config.base} is not positive`);
   if (scaling !== undefined && !(scaling.factor >= 1 && Number.isFinite(scaling.factor))) {
     throw refuse(`The rotary scaling factor ${scaling.factor} is not a number from 1 up`);
   }

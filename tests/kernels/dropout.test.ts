@@ -52,6 +52,9 @@ describe('dropout', () => {
       outputs: { out: { shape: [4] } },
       calls: (t, traits) => dropoutApply(traits, { ...t, rate: 1, site: 0 }),
     });
-    await expect(wrong).rejects.toMatchObject({ code: 'argument', message: expect.stringMatching(/rate 1 is outside/) as string });
+    await expect(wrong).rejects.toMatchObject({
+      code: 'argument',
+      message: expect.stringMatching(/rate 1 is outside/) as string,
+    });
   });
 });

@@ -84,10 +84,16 @@ describe('embedding', () => {
 
   it('refuses a table that is not two-dimensional', async () => {
     const wrong = runKernel({
-      inputs: { ids: { shape: [1], dtype: 'u32', data: Uint32Array.of(0) }, table: { shape: [4], data: pseudoRandom(4, 1) } },
+      inputs: {
+        ids: { shape: [1], dtype: 'u32', data: Uint32Array.of(0) },
+        table: { shape: [4], data: pseudoRandom(4, 1) },
+      },
       outputs: { out: { shape: [1, 4] } },
       calls: (t, traits) => embeddingGather(traits, t),
     });
-    await expect(wrong).rejects.toMatchObject({ code: 'shape', message: expect.stringMatching(/vocabulary, features/) as string });
+    await expect(wrong).rejects.toMatchObject({
+      code: 'shape',
+      message: expect.stringMatching(/vocabulary, features/) as string,
+    });
   });
 });

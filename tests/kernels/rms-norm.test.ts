@@ -53,6 +53,9 @@ describe('rms-norm', () => {
       outputs: { out: { shape: [2, 4] }, inverseRms: { shape: [2] } },
       calls: (t, traits) => rmsNormForward(traits, { ...t, epsilon }),
     });
-    await expect(wrong).rejects.toMatchObject({ code: 'shape', message: expect.stringMatching(/weight is \[5\]/) as string });
+    await expect(wrong).rejects.toMatchObject({
+      code: 'shape',
+      message: expect.stringMatching(/weight is \[5\]/) as string,
+    });
   });
 });

@@ -73,7 +73,12 @@ describe('rotary', () => {
     const [begin = 0, end = 0] = header['dynamic.inv_freq']?.data_offsets ?? [];
     const bytes = file.subarray(8 + headerLength + begin, 8 + headerLength + end);
     const recorded = new Float32Array(Uint8Array.from(bytes).buffer);
-    const dynamic = { headDimension: 32, base: 1e6, maxPositions: 24, scaling: { type: 'dynamic', factor: 2 } } as const;
+    const dynamic = {
+      headDimension: 32,
+      base: 1e6,
+      maxPositions: 24,
+      scaling: { type: 'dynamic', factor: 2 },
+    } as const;
     expectClose(rotaryFrequencies(dynamic, 40), recorded, { relative: 2e-6 }, 'frequencies at length 40');
     const plain = rotaryFrequencies({ ...dynamic, scaling: undefined }, 24);
     expect(rotaryFrequencies(dynamic, 24)).toEqual(plain);

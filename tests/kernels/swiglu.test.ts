@@ -52,6 +52,9 @@ describe('swiglu', () => {
       outputs: { out: { shape: [4] } },
       calls: (t, traits) => swigluForward(traits, t),
     });
-    await expect(wrong).rejects.toMatchObject({ code: 'shape', message: expect.stringMatching(/up is \[5\]/) as string });
+    await expect(wrong).rejects.toMatchObject({
+      code: 'shape',
+      message: expect.stringMatching(/up is \[5\]/) as string,
+    });
   });
 });
