@@ -9,7 +9,7 @@ import { augment } from '../data/augment.js';
 import { tokenizerTrainingImages } from '../data/dataset.node.js';
 import { SeededRandom } from '../data/random.js';
 import { initialVisionTensor } from './initialise.js';
-import { seed, visionConfig, visionRecipe } from './recipe.js';
+import { seed, visionAugmentation, visionConfig, visionRecipe } from './recipe.js';
 import { LossCurve, resumeRun, saveRun, type RunState } from './run-folder.node.js';
 
 export interface TrainStageOptions {
@@ -50,7 +50,7 @@ export async function trainNanoTokenizer(device: Device, options: TrainStageOpti
     store: weights.parameters,
     extra: { shapes: weights.statistics.shapes, read: (name) => weights.read(name) },
     optimization: trainer.optimization,
-    config: JSON.parse(JSON.stringify({ visionConfig, visionRecipe, steps, seed })),
+    config: JSON.parse(JSON.stringify({ visionConfig, visionRecipe, visionAugmentation, steps, seed })),
   };
   const curve = new LossCurve(options.run, 'tokenizer-curve');
   const position = await resumeRun(options.run, runState, (name, data) => weights.write(name, data));
@@ -66,7 +66,7 @@ export async function trainNanoTokenizer(device: Device, options: TrainStageOpti
   const next = (): Float32Array => {
     const batch = new Float32Array(visionRecipe.batch * size * size * 3);
     for (let index = 0; index < visionRecipe.batch; index++) {
-      const picture = augment(pictures[draws.integer(pictures.length)], draws);
+      const picture = augment(pictures[draws.integer(pictures.length)], draws, visionAugmentation);
       const base = index * picture.length;
       for (let at = 0; at < picture.length; at++) batch[base + at] = (picture[at] / 255 - 0.5) / 0.5;
     }

@@ -62,11 +62,11 @@ export function causalConv(
 }
 
 /** GroupNorm in the encoder; spatially conditioned norm in the decoder (MoVQ, arXiv 2209.09002, section 3.2). */
-function norm(context: VisionContext, name: string, x: Tensor, conditioning: Conditioning): Tensor {
+function norm(context: VisionContext, name: string, x: Tensor, conditioning: Conditioning, activate = false): Tensor {
   const { graph, parameter } = context;
   if (conditioning === undefined) {
     const affine = { weight: parameter(`${name}.weight`), bias: parameter(`${name}.bias`) };
-    return groupNorm(graph, x, { ...affine, groups: normGroups, epsilon: groupNormEpsilon });
+    return groupNorm(graph, x, { ...affine, groups: normGroups, epsilon: groupNormEpsilon, silu: activate });
   }
   const out = spatialNorm(
     graph,
@@ -78,23 +78,24 @@ function norm(context: VisionContext, name: string, x: Tensor, conditioning: Con
     }),
     convolve(context, `${name}.conv_y`, conditioning, pointwise),
     convolve(context, `${name}.conv_b`, conditioning, pointwise),
+    { silu: activate },
   );
-  context.trace?.(name, out);
   return out;
 }
 
-/** Final norm and SiLU before an output convolution. */
+/** Norm, then SiLU: one kernel, but for traces, which show the norm's own output. */
 export function normAndActivate(context: VisionContext, name: string, x: Tensor, conditioning: Conditioning): Tensor {
+  if (context.trace === undefined) return norm(context, name, x, conditioning, true);
   const out = norm(context, name, x, conditioning);
-  context.trace?.(name, out);
+  context.trace(name, out);
   return silu(context.graph, out);
 }
 
 /** Residual block: norm, SiLU, 3x3, norm, SiLU, 3x3, plus the input (through a 1x1 where the channels change). */
 export function residualBlock(context: VisionContext, name: string, x: Tensor, conditioning?: Conditioning): Tensor {
   const { graph, parameter } = context;
-  const first = conv3x3(context, `${name}.conv1`, silu(graph, norm(context, `${name}.norm1`, x, conditioning)));
-  const second = conv3x3(context, `${name}.conv2`, silu(graph, norm(context, `${name}.norm2`, first, conditioning)));
+  const first = conv3x3(context, `${name}.conv1`, normAndActivate(context, `${name}.norm1`, x, conditioning));
+  const second = conv3x3(context, `${name}.conv2`, normAndActivate(context, `${name}.norm2`, first, conditioning));
   const outChannels = parameter(`${name}.conv2.weight`).shape[0];
   const shortcut = x.shape[4] === outChannels ? x : convolve(context, `${name}.nin_shortcut`, x, pointwise);
   const out = add(graph, shortcut, second);
@@ -129,8 +130,9 @@ export function temporalResidualBlock(context: VisionContext, name: string, x: T
       runningVariance: statistics(`${name}.norm${index}.running_var`),
       training: context.batchStatistics,
       epsilon: batchNormEpsilon,
+      silu: true,
     });
-    return causalConv(context, `${name}.conv${index}`, silu(graph, normed), [3, 3, 3]);
+    return causalConv(context, `${name}.conv${index}`, normed, [3, 3, 3]);
   };
   const out = add(graph, x, half(half(x, 1), 2));
   context.trace?.(name, out);
