@@ -47,7 +47,7 @@ interface RecordedTokens {
 }
 
 export function goldenTokens(): SpecialTokens {
-  const { vis_start, n_visual, ...rest } = readGoldenJson<RecordedTokens>('lm/tokens.json');
+  const { vis_start, n_visual, ...rest } = readGoldenJson('lm/tokens.json') as RecordedTokens;
   return { ...rest, visualStart: vis_start, visualCount: n_visual };
 }
 

