@@ -19,7 +19,7 @@ const common = {
 /** What the package exports: no packages inside, shared code in chunks, so that users' bundlers can drop the rest. */
 const library = { index: 'index.ts', node: 'node.ts', cli: 'demos/cli/main.ts' };
 /** Programs of the repository. */
-const programs = { bench: 'bench/main.ts', golden: 'bench/golden.ts' };
+const programs = { bench: 'bench/main.ts', golden: 'tests/parity/main.ts' };
 /** Code of the demo page, everything inside; a worker is an entry of its own. */
 const page = { main: 'demos/web/main.ts', worker: 'demos/web/worker.ts' };
 

@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 export const root = fileURLToPath(new URL('..', import.meta.url));
 
 const oldestNode = [20, 19];
-const sources = ['kernels', 'engine', 'tokenizer', 'loader', 'demos', 'bench', '.config'];
+const sources = ['kernels', 'engine', 'tokenizer', 'loader', 'demos', 'bench', 'tests/parity', '.config'];
 const topLevel = ['index.ts', 'node.ts', 'package.json', 'tsconfig.json', 'tsconfig.build.json'];
 
 /** Runs a program and gives its exit code; with `capture` also what it printed. */

@@ -47,7 +47,7 @@ export function withinRelative(what: string, actual: number, expected: number, r
   const error = Math.abs(actual - expected);
   const pass = Number.isFinite(error) && error <= relative * Math.abs(expected) + floor;
   const tolerance = floor > 0 ? `rel ${relative} + ${floor}` : `rel ${relative}`;
-  return { what, tolerance, worst: formatError(error / Math.max(Math.abs(expected), 1e-30)), pass };
+  return { what, tolerance, worst: formatError(error / Math.max(Math.abs(expected), floor / relative, 1e-30)), pass };
 }
 
 /** ||actual - expected|| / ||expected||, the measure of gradients. */

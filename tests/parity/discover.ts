@@ -1,13 +1,14 @@
 import { failure } from './checks.js';
 import type { GoldenCase } from './case.js';
+import { folderCases, textCases } from './documents.js';
+import { generationCases } from './generation.js';
 import { languageCases } from './language.js';
 import { languageTrainingCases } from './language-training.js';
+import { pictureCases } from './pictures.js';
 import type { Recording } from './recording.js';
+import { tokenCases } from './special.js';
 import { visionCases } from './vision.js';
 import { visionTrainingCases } from './vision-training.js';
-
-/** Files that describe a recording and hold no case. */
-const descriptions = /^README\.md$/;
 
 /**
  * Every case of a recording, found by what its files hold. Files and tensors that belong to no known case become cases
@@ -19,8 +20,13 @@ export async function discoverCases(recording: Recording): Promise<GoldenCase[]>
     ...(await languageCases(recording, 'lm')),
     ...(await languageTrainingCases(recording, 'train')),
     ...(await visionTrainingCases(recording, 'vqtrain', 'vq')),
+    ...(await tokenCases(recording, 'lm')),
+    ...(await tokenCases(recording, 'train')),
+    ...(await generationCases(recording, 'generate', 'vq')),
+    ...(await pictureCases(recording, 'image', 'vq')),
+    ...(await textCases(recording, 'text')),
+    ...(await folderCases(recording)),
   ];
-  for (const path of recording.files) if (descriptions.test(path)) recording.claim(path);
   return [...cases, ...(await unknownCases(recording))];
 }
 

@@ -68,6 +68,7 @@ export async function languageTrainingCases(recording: Recording, folder: string
   const { batch, gradients, weightedGradients, updated } = files;
   const lossFile = `${folder}/losses.json`;
   if (batch && recording.has(lossFile)) {
+    recording.claim(lossFile);
     const losses = await recording.json<RecordedLosses>(lossFile);
     const start = { recording, folder, batch, losses };
     cases.push({ name: `${folder}/losses`, run: (bench) => checkLosses(bench, start) });

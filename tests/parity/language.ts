@@ -1,5 +1,5 @@
 import { SequenceScorer } from '../../engine/models/transformer/index.js';
-import type { SequenceScores } from '../../engine/models/transformer/index.js';
+import type { SequenceActivations, SequenceScores } from '../../engine/models/transformer/index.js';
 import { headDimension } from '../../engine/models/transformer/index.js';
 import { rotaryFrequencies } from '../../kernels/rotary/index.js';
 import type { Emu3Config, RopeScaling } from '../../loader/index.js';
@@ -69,6 +69,7 @@ export async function languageCases(recording: Recording, folder: string): Promi
         for (const [key, value] of Object.entries(entries)) {
           if (typeof value !== 'object' || value === null || !('rope_scaling' in value)) continue;
           tensors.claim(tensors.names.filter((tensor) => ropeNames.test(tensor) && tensor.startsWith(`${key}.`)));
+          recording.claim(json);
           const scaling = value as RopeCase;
           cases.push({
             name: `${name} ${key}`,
@@ -105,7 +106,7 @@ async function score(
   model: string,
   inputs: Inputs,
   change: Partial<Emu3Config> = {},
-): Promise<SequenceScores & { config: Emu3Config }> {
+): Promise<SequenceScores & { config: Emu3Config; activations: SequenceActivations }> {
   const device = await bench.device();
   const loaded = await bench.transformer(model);
   const config = { ...loaded.config, ...change };
@@ -113,8 +114,9 @@ async function score(
   const scorer = await SequenceScorer.create(device, config, loaded.parameters, { batch, length });
   const leftPadding = leftPaddingOf(mask, batch, length);
   const scores = await scorer.score({ ids, leftPadding, ...(positions ? { positions } : {}) });
+  const activations = await scorer.activations();
   scorer.destroy();
-  return { ...scores, config };
+  return { ...scores, activations, config };
 }
 
 /** Whether an element of [batch, length, ...] lies at a position with mask 1. */

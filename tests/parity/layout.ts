@@ -1,4 +1,5 @@
 import type { PixelClip } from '../../engine/models/vision/index.js';
+import type { PixelBatch, PixelValues } from '../../tokenizer/index.js';
 import type { RecordedTensor } from './recording.js';
 
 /**
@@ -42,4 +43,15 @@ export function pixelClip({ shape, data }: RecordedTensor): PixelClip {
   const [channels, height, width] = shape.slice(-3);
   const whole = [batch, frames, channels, height, width];
   return { batch, frames, height, width, data: moveAxis(data, whole, 2, 4) };
+}
+
+/** A prepared picture, [3, H, W], as a clip of one frame. */
+export function channelsLastImage({ data, height, width }: PixelValues): PixelClip {
+  return { batch: 1, frames: 1, height, width, data: moveAxis(data, [3, height, width], 0, 2) };
+}
+
+/** Pictures padded into one batch, [B, 3, H, W], as clips of one frame. */
+export function channelsLastBatch({ data, sizes, height, width }: PixelBatch): PixelClip {
+  const batch = sizes.length;
+  return { batch, frames: 1, height, width, data: moveAxis(data, [batch, 3, height, width], 1, 3) };
 }

@@ -38,6 +38,7 @@ export async function preferenceCase(
 ): Promise<GoldenCase[]> {
   const json = pairs.path.replace(/\.safetensors$/, '.json');
   if (!recording.has(json)) return [];
+  recording.claim(json);
   const recorded = await recording.json<RecordedPreference>(json);
   pairs.claim(pairs.names.filter((name) => pairNames.test(name)));
   const name = pairs.path.replace(/\.safetensors$/, '');

@@ -31,6 +31,7 @@ export async function visionTrainingCases(
   modelFolder: string,
 ): Promise<GoldenCase[]> {
   const lossFile = `${folder}/losses.json`;
+  recording.claim(lossFile);
   const losses = recording.has(lossFile) ? await recording.json<Record<string, RecordedLosses>>(lossFile) : {};
   const cases: GoldenCase[] = [];
   const seen = new Set<string>();

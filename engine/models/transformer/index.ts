@@ -11,4 +11,4 @@ export {
   type TokenRows,
   type TransformerActivations,
 } from './forward.js';
-export { SequenceScorer, type SequenceScores, type TokenBatch } from './logits.js';
+export { SequenceScorer, type SequenceActivations, type SequenceScores, type TokenBatch } from './logits.js';

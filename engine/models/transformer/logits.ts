@@ -18,12 +18,16 @@ export interface TokenBatch {
 export interface SequenceScores {
   /** [batch, length, vocab_size], before the softmax. Those of padding mean nothing. */
   readonly logits: Float32Array;
-  /** Token embeddings, output of each layer, and the final norm: [batch, length, hidden_size] each. */
-  readonly activations: {
-    readonly embeddings: Float32Array;
-    readonly layers: readonly Float32Array[];
-    readonly hidden: Float32Array;
-  };
+}
+
+/** [batch, length, hidden_size] each. */
+export interface SequenceActivations {
+  /** Token embeddings. */
+  readonly embeddings: Float32Array;
+  /** Output of each layer. */
+  readonly layers: readonly Float32Array[];
+  /** After the final norm. */
+  readonly hidden: Float32Array;
 }
 
 /**
@@ -94,15 +98,17 @@ export class SequenceScorer {
     throwIfAborted(signal, 'score');
     this.write(tokens);
     this.program.run();
+    return { logits: await this.program.output(this.outputs.logits).readFloat32() };
+  }
+
+  /** Hidden states of the last {@link score}. */
+  async activations(): Promise<SequenceActivations> {
     const read = (tensor: Tensor): Promise<Float32Array> => this.program.output(tensor).readFloat32();
-    const { logits, embeddings, layers, hidden } = this.outputs;
+    const { embeddings, layers, hidden } = this.outputs;
     return {
-      logits: await read(logits),
-      activations: {
-        embeddings: await read(embeddings),
-        layers: await Promise.all(layers.map(read)),
-        hidden: await read(hidden),
-      },
+      embeddings: await read(embeddings),
+      layers: await Promise.all(layers.map(read)),
+      hidden: await read(hidden),
     };
   }
 
