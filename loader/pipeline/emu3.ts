@@ -315,6 +315,7 @@ export class Emu3 {
     await this.inTurn(async () => {
       this.destroyed = true;
     });
+    await this.vision.destroy();
     this.decoders.destroy();
     this.parameters.destroy();
     this.visionWeights.destroy();

@@ -159,3 +159,100 @@ describe('replay', () => {
     decoder.destroy();
   });
 });
+
+describe('a decoder', () => {
+  const sequence = { prompt: [358, 361, 360], sampling: greedy };
+
+  it('gives the logits of a row whatever else is in the batch', async () => {
+    const prompts = [[358, 3, 4, 5, 361, 360], [358, 361, 360], Array.from({ length: 40 }, (_, index) => index * 5)];
+    const sequences = prompts.map((prompt, seed) => ({ prompt, sampling: { seed, temperature: 1, topK: 50 } }));
+    const batch = await goldenDecoder({ sequences: 3, guided: false });
+    const together = await decodeAll(batch, { sequences, newTokens: 20 });
+    const { data, count } = await batch.lastLogits();
+    const single = await goldenDecoder({ sequences: 1, guided: false });
+    for (const [row, one] of sequences.entries()) {
+      expect(await decodeAll(single, { sequences: [one], newTokens: 20 })).toEqual([together[row]]);
+      const { data: alone } = await single.lastLogits();
+      expectClose(data.subarray(row * count, (row + 1) * count), alone, { absolute: 1e-4 }, `row ${row}`);
+    }
+    batch.destroy();
+    single.destroy();
+  });
+
+  it('keeps its cache in f16 where the adapter can', async () => {
+    const device = await testDevice();
+    if (!device.traits.f16) {
+      await expect(goldenDecoder({ sequences: 1, guided: false, cacheType: 'f16' })).rejects.toMatchObject({
+        code: 'argument',
+      });
+      return;
+    }
+    const [exact, narrow] = [
+      await goldenDecoder({ sequences: 1, guided: false }),
+      await goldenDecoder({ sequences: 1, guided: false, cacheType: 'f16' }),
+    ];
+    expect(narrow.bytes.cache).toBe(exact.bytes.cache / 2);
+    const prompt = Array.from({ length: 40 }, (_, index) => (index * 13) % 350);
+    for (const decoder of [exact, narrow]) {
+      await decodeAll(decoder, { sequences: [{ prompt, sampling: greedy }], newTokens: 1 });
+    }
+    const { data: expected } = await exact.lastLogits();
+    expectClose((await narrow.lastLogits()).data, expected, { absolute: 0.05 }, 'logits over an f16 cache');
+    exact.destroy();
+    narrow.destroy();
+  });
+
+  it('can be left in the middle and used again', async () => {
+    const decoder = await goldenDecoder({ sequences: 1, guided: false });
+    const request = { sequences: [sequence], newTokens: 30, blockSteps: 4 };
+    const all = await decodeAll(decoder, request);
+    for await (const { firstStep, ids } of decoder.decode(request)) {
+      expect([...ids[0]]).toEqual(all[0].slice(firstStep, firstStep + 4));
+      if (firstStep === 8) break;
+    }
+    expect(await decodeAll(decoder, request)).toEqual(all);
+    decoder.destroy();
+  });
+
+  it('refuses what it cannot run', async () => {
+    const decoder = await goldenDecoder({ sequences: 1, guided: true, slice: { first: 363, count: 512 } });
+    const guided = { ...sequence, negativePrompt: [358, 360] };
+    const refused = (request: Partial<DecodeRequest>, code: string) =>
+      expect(decodeAll(decoder, { sequences: [guided], newTokens: 2, ...request })).rejects.toMatchObject({ code });
+    await refused({ sequences: [] }, 'argument');
+    await refused({ newTokens: 0 }, 'argument');
+    await refused({ newTokens: NaN }, 'argument');
+    await refused({ newTokens: 63 }, 'prompt');
+    await refused({ blockSteps: 0 }, 'argument');
+    await refused({ sequences: [sequence] }, 'prompt');
+    await refused({ sequences: [{ ...guided, prompt: [] }] }, 'prompt');
+    await refused({ sequences: [{ ...guided, prompt: [877] }] }, 'token');
+    await refused({ sequences: [{ ...guided, prompt: [1.5] }] }, 'token');
+    await refused({ sequences: [{ ...guided, negativePrompt: [-1] }] }, 'token');
+    await refused({ sequences: [{ ...guided, allowed: [[0, 5]] }] }, 'token');
+    await refused({ sequences: [{ ...guided, allowed: [] }] }, 'argument');
+    await refused({ signal: AbortSignal.abort() }, 'aborted');
+
+    const running = decoder.decode({ sequences: [guided], newTokens: 2 });
+    await running.next();
+    await refused({}, 'argument');
+    await running.return();
+    expect((await decodeAll(decoder, { sequences: [guided], newTokens: 62 }))[0].length).toBe(62);
+    decoder.destroy();
+
+    await expect(goldenDecoder({ sequences: 0, guided: false })).rejects.toMatchObject({ code: 'argument' });
+    await expect(goldenDecoder({ sequences: 1, guided: false, capacity: 513 })).rejects.toMatchObject({
+      code: 'prompt',
+    });
+    const slice = { first: 800, count: 100 };
+    await expect(goldenDecoder({ sequences: 1, guided: false, slice })).rejects.toMatchObject({ code: 'argument' });
+  });
+
+  it('is one dispatch a kernel: 16 a layer and 6 besides', async () => {
+    const device = await testDevice();
+    const decoder = await goldenDecoder({ sequences: 1, guided: true });
+    const attention = device.traits.software ? 1 : 2;
+    expect(decoder.step.dispatches).toBe(3 * (15 + attention) + 6);
+    decoder.destroy();
+  });
+});
