@@ -33,10 +33,12 @@ fn main(
     return;
   }
   let batch = token / params.length;
-  let target_position = position[batch] + token % params.length;
-  if (target_position >= params.capacity) {
+  // Compared without adding first: a position near 2^32 must not wrap round to the beginning.
+  let room = params.capacity - min(position[batch], params.capacity);
+  if (token % params.length >= room) {
     return;
   }
+  let target_position = position[batch] + token % params.length;
   let width = params.key_value_heads * params.vectors;
   for (var column = lane; column < width; column += WORKGROUP_SIZE) {
     let head = column / params.vectors;

@@ -156,7 +156,7 @@ export function attentionDecode<T extends Operand>(
     decode.call({
       aliases: types,
       constants: { HEAD_DIMENSION: headDimension, HEADS: headsPerWorkgroup },
-      params: { heads, group_size: groupSize, capacity, splits, scale },
+      params: { vectors, heads, group_size: groupSize, capacity, splits, scale },
       bindings: { ...inputs, partials, statistics },
       grid: [heads / headsPerWorkgroup, splits, rows],
       bytes,

@@ -17,6 +17,8 @@ const ITEMS: u32 = (HEADS * VECTORS + WORKGROUP_SIZE - 1) / WORKGROUP_SIZE;
 const MASKED: f32 = -1e30;
 
 struct Params {
+  // HEAD_DIMENSION / 4, for a loop that need not be unrolled.
+  vectors: u32,
   heads: u32,
   group_size: u32,
   capacity: u32,
@@ -75,7 +77,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for (var pair = lane; pair < HEADS * KEYS; pair += WORKGROUP_SIZE) {
       let key = pair % KEYS;
       var products = vec4(0.0);
-      for (var i = 0u; i < VECTORS; i++) {
+      for (var i = 0u; i < params.vectors; i++) {
         products += queries[pair / KEYS * VECTORS + i] * keys[key * STRIDE + i];
       }
       let score = (products.x + products.y) + (products.z + products.w);

@@ -89,9 +89,8 @@ describe.each([true, false])('attention, software files %s', (software) => {
   });
 
   it.each([
-    [2, 37, 2, 1, 4, false],
-    [2, 6, 4, 2, 12, true],
-    [1, 9, 2, 2, 36, false],
+    [1, 37, 4, 2, 8, true],
+    [2, 9, 2, 2, 36, false],
   ])('has the gradients of the reference, batch %i length %i heads %i/%i of %i', async (...sizes) => {
     const [batch, length, heads, keyValueHeads, headDimension, withDropout] = sizes;
     const shape = { batch, length, heads, keyValueHeads, headDimension };

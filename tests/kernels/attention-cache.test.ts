@@ -1,0 +1,188 @@
+import { describe, expect, it } from 'vitest';
+import {
+  attentionCached,
+  attentionCacheWrite,
+  attentionDecode,
+  attentionDecodeSplits,
+} from '../../kernels/attention/index.js';
+import { attentionReference } from '../../kernels/attention/reference.js';
+import { dtypesToTest, expectClose, pseudoRandom, roundToDtype, runKernel } from '../support/kernel.js';
+import type { DType } from '../../kernels/core/types.js';
+
+/** Loud: what lies in the cache outside the visible positions must not be read. */
+const stale = 1e4;
+
+interface CachedRows {
+  /** Whole rows of `total` tokens, of which the last `length` are queries. */
+  q: Float32Array;
+  k: Float32Array;
+  v: Float32Array;
+  keyCache: Float32Array;
+  valueCache: Float32Array;
+}
+
+interface CacheShape {
+  rows: number;
+  heads: number;
+  keyValueHeads: number;
+  capacity: number;
+  headDimension: number;
+}
+
+/** Caches `[rows, keyValueHeads, capacity, headDimension]` holding `counts[row]` tokens, and the tokens row-major. */
+function makeCaches(shape: CacheShape, counts: readonly number[], dtype: DType): CachedRows {
+  const { rows, heads, keyValueHeads, capacity, headDimension } = shape;
+  const tokens = rows * capacity;
+  const q = pseudoRandom(tokens * heads * headDimension, 1).map((value) => value * 3);
+  const k = roundToDtype(
+    pseudoRandom(tokens * keyValueHeads * headDimension, 2).map((value) => value * 2),
+    dtype,
+  );
+  const v = roundToDtype(pseudoRandom(tokens * keyValueHeads * headDimension, 3), dtype);
+  const keyCache = new Float32Array(k.length).fill(stale);
+  const valueCache = new Float32Array(v.length).fill(stale);
+  for (let row = 0; row < rows; row++) {
+    for (let position = 0; position < (counts[row] ?? 0); position++) {
+      for (let head = 0; head < keyValueHeads; head++) {
+        const from = ((row * capacity + position) * keyValueHeads + head) * headDimension;
+        const to = ((row * keyValueHeads + head) * capacity + position) * headDimension;
+        keyCache.set(k.subarray(from, from + headDimension), to);
+        valueCache.set(v.subarray(from, from + headDimension), to);
+      }
+    }
+  }
+  return { q, k, v, keyCache, valueCache };
+}
+
+/** The reference over whole rows, with one start for all queries of a row: `[rows, capacity, heads * headDimension]`. */
+function expectedRows(shape: CacheShape, made: CachedRows, starts: readonly number[]): Float64Array {
+  const start = Uint32Array.from({ length: shape.rows * shape.capacity }, (_, index) => {
+    return starts[Math.floor(index / shape.capacity)] ?? 0;
+  });
+  const [q, k, v] = [made.q, made.k, made.v].map((data) => Float64Array.from(data));
+  return attentionReference(q, k, v, start, { ...shape, batch: shape.rows, length: shape.capacity });
+}
+
+/** Rows `first[row] .. first[row] + length` of `[rows, capacity, width]`. */
+function take<D extends Float32Array | Float64Array>(
+  data: D,
+  shape: CacheShape,
+  first: readonly number[],
+  length: number,
+): number[] {
+  const width = shape.heads * shape.headDimension;
+  return first.flatMap((from, row) => {
+    const begin = (row * shape.capacity + from) * width;
+    return [...data.subarray(begin, begin + length * width)];
+  });
+}
+
+describe.each([true, false])('attention with a cache, software files %s', (software) => {
+  it.each([
+    { rows: 1, heads: 1, keyValueHeads: 1, capacity: 1, headDimension: 4, starts: [0], positions: [0] },
+    { rows: 2, heads: 6, keyValueHeads: 2, capacity: 70, headDimension: 12, starts: [0, 3], positions: [69, 20] },
+    {
+      rows: 3,
+      heads: 4,
+      keyValueHeads: 2,
+      capacity: 300,
+      headDimension: 64,
+      starts: [9, 0, 5],
+      positions: [299, 0, 4],
+    },
+    { rows: 2, heads: 9, keyValueHeads: 1, capacity: 40, headDimension: 128, starts: [0, 0], positions: [17, 39] },
+  ])('decodes rows at positions $positions of $heads/$keyValueHeads heads of $headDimension', async (options) => {
+    const { starts, positions, ...shape } = options;
+    const { rows, heads, keyValueHeads, capacity, headDimension } = shape;
+    const counts = positions.map((position) => position + 1);
+    for (const dtype of await dtypesToTest()) {
+      const made = makeCaches(shape, counts, dtype);
+      const cacheShape = [rows, keyValueHeads, capacity, headDimension];
+      const width = heads * headDimension;
+      const { out } = await runKernel({
+        inputs: {
+          q: { shape: [rows, width], data: Float32Array.from(take(made.q, shape, positions, 1)) },
+          keyCache: { shape: cacheShape, dtype, data: made.keyCache },
+          valueCache: { shape: cacheShape, dtype, data: made.valueCache },
+          start: { shape: [rows], dtype: 'u32', data: Uint32Array.from(starts) },
+          position: { shape: [rows], dtype: 'u32', data: Uint32Array.from(positions) },
+        },
+        outputs: {
+          out: { shape: [rows, width] },
+          partials: { shape: [rows, heads, 16, headDimension] },
+          statistics: { shape: [rows, heads, 16, 2] },
+        },
+        calls: ({ partials, statistics, ...t }, traits) => {
+          expect(attentionDecodeSplits({ ...traits, software })).toBe(software ? 0 : 16);
+          return attentionDecode({ ...traits, software }, { ...t, heads, scratch: { partials, statistics } });
+        },
+      });
+      const expected = take(expectedRows(shape, made, starts), shape, positions, 1);
+      expectClose(out, expected, { absolute: 4e-6, relative: 4e-6 }, dtype);
+    }
+  });
+
+  it('prefills a chunk behind what the cache holds', async () => {
+    const shape = { rows: 2, heads: 4, keyValueHeads: 2, capacity: 60, headDimension: 12 };
+    const { rows, heads, keyValueHeads, capacity, headDimension } = shape;
+    const [length, starts, positions] = [37, [2, 0], [7, 21]];
+    const made = makeCaches(shape, [44, 58], 'f32');
+    const cacheShape = [rows, keyValueHeads, capacity, headDimension];
+    const width = heads * headDimension;
+    const { out } = await runKernel({
+      inputs: {
+        q: { shape: [rows * length, width], data: Float32Array.from(take(made.q, shape, positions, length)) },
+        keyCache: { shape: cacheShape, data: made.keyCache },
+        valueCache: { shape: cacheShape, data: made.valueCache },
+        start: { shape: [rows], dtype: 'u32', data: Uint32Array.from(starts) },
+        position: { shape: [rows], dtype: 'u32', data: Uint32Array.from(positions) },
+      },
+      outputs: { out: { shape: [rows * length, width] }, logsumexp: { shape: [rows * length, heads] } },
+      calls: (t, traits) =>
+        attentionCached(
+          { ...traits, software },
+          { ...t, shape: { batch: rows, length, heads, keyValueHeads, headDimension } },
+        ),
+    });
+    const expected = take(expectedRows(shape, made, starts), shape, positions, length);
+    expectClose(out, expected, { absolute: 4e-6, relative: 4e-6 }, 'out');
+  });
+
+  it("writes tokens at each row's own position, and none past the capacity", async () => {
+    const [rows, length, heads, capacity, headDimension] = [3, 3, 2, 8, 12];
+    const positions = [2, 6, 0xffffffff];
+    const k = pseudoRandom(rows * length * heads * headDimension, 1);
+    const v = pseudoRandom(rows * length * heads * headDimension, 2);
+    const cacheShape = [rows, heads, capacity, headDimension];
+    for (const dtype of await dtypesToTest()) {
+      const initial = new Float32Array(rows * heads * capacity * headDimension).fill(stale);
+      const { keyCache, valueCache } = await runKernel({
+        inputs: {
+          k: { shape: [rows * length, heads * headDimension], data: k },
+          v: { shape: [rows * length, heads * headDimension], data: v },
+          position: { shape: [rows], dtype: 'u32', data: Uint32Array.from(positions) },
+        },
+        outputs: {
+          keyCache: { shape: cacheShape, dtype, initial },
+          valueCache: { shape: cacheShape, dtype, initial },
+        },
+        calls: (t, traits) => attentionCacheWrite({ ...traits, software }, t),
+      });
+      for (const [cache, source] of [[keyCache, k] as const, [valueCache, v] as const]) {
+        const expected = roundToDtype(initial, dtype).slice();
+        for (let row = 0; row < 2; row++) {
+          for (let token = 0; token < length; token++) {
+            const position = (positions[row] ?? 0) + token;
+            if (position >= capacity) continue;
+            for (let head = 0; head < heads; head++) {
+              const from = ((row * length + token) * heads + head) * headDimension;
+              const values = roundToDtype(source.slice(from, from + headDimension), dtype);
+              expected.set(values, ((row * heads + head) * capacity + position) * headDimension);
+            }
+          }
+        }
+        expectClose(cache, expected, { absolute: dtype === 'f16' ? 1e-6 : 0 }, dtype);
+      }
+    }
+  });
+});
