@@ -6,7 +6,7 @@ import {
 } from '../../kernels/attention/index.js';
 import type { Device } from '../device.js';
 import type { Graph, Tensor } from '../graph/index.js';
-import { headDimension, type Attend, type TransformerConfig } from '../models/transformer/index.js';
+import { attentionHeadDimension, type Attend, type TransformerConfig } from '../models/transformer/index.js';
 import { GpuTensor } from '../tensor.js';
 
 /** Keys and values of every layer, `[rows, key-value heads, capacity, head dimension]` each. */
@@ -27,7 +27,7 @@ export class KeyValueCache {
     this.config = config;
     this.rows = rows;
     this.capacity = capacity;
-    const shape = [rows, config.num_key_value_heads, capacity, headDimension(config)];
+    const shape = [rows, config.num_key_value_heads, capacity, attentionHeadDimension(config)];
     const layers = (what: string): GpuTensor[] =>
       Array.from({ length: config.num_hidden_layers }, (_, layer) =>
         GpuTensor.create(device, shape, dtype, `${what} cache ${layer}`),
@@ -76,7 +76,7 @@ export class KeyValueCache {
         ? undefined
         : {
             partials: graph.temporary(
-              [this.rows, heads, splits, headDimension(this.config)],
+              [this.rows, heads, splits, attentionHeadDimension(this.config)],
               'f32',
               'attention partials',
             ),
@@ -106,7 +106,7 @@ export class KeyValueCache {
       length,
       heads,
       keyValueHeads: this.config.num_key_value_heads,
-      headDimension: headDimension(this.config),
+      headDimension: attentionHeadDimension(this.config),
     };
     graph.node({
       name: 'attention cached',

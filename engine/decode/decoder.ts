@@ -1,7 +1,7 @@
 import { Emu3Error, throwIfAborted } from '../../kernels/core/errors.js';
 import type { Device } from '../device.js';
 import type { Program } from '../graph/index.js';
-import { headDimension, transformerRotaryTable, type TransformerConfig } from '../models/transformer/index.js';
+import { transformerRotaryTable, type TransformerConfig } from '../models/transformer/index.js';
 import { packAllowedRanges, packSamplerState, type AllowedRange } from '../ops/sampling.js';
 import type { ParameterStore } from '../parameters.js';
 import type { GpuTensor } from '../tensor.js';
@@ -208,10 +208,9 @@ export class Decoder {
     state.ids.write(Uint32Array.from(prompts, (prompt) => prompt[prompt.length - 1]));
     state.positions.write(Uint32Array.from(prompts, (prompt) => prompt.length - 1));
     if (config.rope_scaling?.type === 'dynamic') {
-      // The stretch follows the final length, so that every key of a sequence is turned alike.
-      const longest = Math.max(...prompts.map((prompt) => prompt.length)) + newTokens;
-      const table = transformerRotaryTable(config, Math.min(longest, this.capacity));
-      state.rotaryTable.write(table);
+      // The stretch follows the final length, so that every key of a sequence is turned alike. The last token is not read.
+      const read = Math.max(...prompts.map((prompt) => prompt.length)) + newTokens - 1;
+      state.rotaryTable.write(transformerRotaryTable(config, read));
     }
   }
 
@@ -280,9 +279,6 @@ function checkOptions(device: Device, config: TransformerConfig, options: Decode
   }
   if (options.cacheType === 'f16' && !device.traits.f16) {
     fail('cacheType', 'The adapter has no f16.', 'Use an f32 cache.');
-  }
-  if (headDimension(config) % 4 !== 0) {
-    fail('config', `Heads of ${headDimension(config)} dimensions cannot be cached.`, 'Use a multiple of 4.');
   }
   const context = contextLength(config);
   if (capacity > context) {

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { DecodeRequest } from '../../engine/decode/index.js';
 import { expectClose } from '../support/compare.js';
-import { readGolden } from '../support/golden.js';
+import { readGolden, readGoldenJson } from '../support/golden.js';
 import { testDevice } from '../support/gpu.js';
 import { decodeAll, goldenDecoder, goldenTokens, pictureRanges } from './support.js';
 
@@ -66,6 +66,31 @@ describe('decoding against recorded logits', () => {
           `row ${index} after ${steps} steps`,
         );
       }
+    }
+    decoder.destroy();
+  });
+});
+
+describe('stretched positions against recorded logits', () => {
+  const recorded = readGolden('lm/rope_scaling.safetensors');
+  const settings = readGoldenJson('lm/rope_scaling.json') as Record<
+    'linear' | 'dynamic',
+    { rope_scaling: { type: 'linear' | 'dynamic'; factor: number }; max_position_embeddings?: number }
+  >;
+  const prompt = readGolden('lm/forward.safetensors').input_ids.data.slice(0, 40);
+
+  it.each(['linear', 'dynamic'] as const)('%s', async (kind) => {
+    const decoder = await goldenDecoder({ sequences: 1, guided: false, capacity: 48 }, settings[kind]);
+    const expected = recorded[`${kind}.logits_tail`];
+    const [, tail, vocabulary] = expected.shape;
+    for (const steps of [1, 8]) {
+      // The same final length, so the same stretch: a prompt of it all, or the last tokens one by one.
+      const given = prompt.slice(0, 41 - steps);
+      const allowed = prompt.slice(41 - steps).map((id) => [id, id + 1] as const);
+      const request = { prompt: given, sampling: greedy, ...(allowed.length > 0 && { allowed }) };
+      await decodeAll(decoder, { sequences: [request], newTokens: steps });
+      const last = expected.data.slice((tail - 1) * vocabulary, tail * vocabulary);
+      expectClose((await decoder.lastLogits()).data, last, { absolute: 1e-3 }, `${kind}, ${steps} steps`);
     }
     decoder.destroy();
   });

@@ -1,5 +1,6 @@
 import { beforeAll, describe, expect, it } from 'vitest';
-import { Emu3, type RowEvent, type TokenEvent } from '../../index.js';
+import { Device, Emu3, type RowEvent, type TokenEvent } from '../../index.js';
+import { requestAdapterNode } from '../../engine/adapter/request.node.js';
 import { testDevice } from '../support/gpu.js';
 import { modelFolder } from './model-folder.js';
 
@@ -177,6 +178,30 @@ describe('refusals', () => {
       code,
     });
     expect(device.allocatedBytes).toBe(bytes);
+  });
+});
+
+describe('a lost device', () => {
+  it('is told as such, and the model loads again on another one', async () => {
+    const choice = await requestAdapterNode();
+    const device = await Device.create(choice);
+    const model = await Emu3.load({ device, folder: modelFolder() });
+    const lost = model.generate({
+      prompt: 'a star',
+      seed: 1,
+      size: { height: 9, width: 4 },
+      onRow: () => {
+        device.gpu.destroy();
+      },
+    });
+    await expect(lost).rejects.toMatchObject({ name: 'Emu3Error', code: 'device-lost' });
+    await expect(model.generate({ prompt: 'a star', seed: 1 })).rejects.toMatchObject({ code: 'device-lost' });
+    const expected = await emu3.generate({ prompt: 'a star', seed: 1 });
+    const next = await Device.create(await requestAdapterNode());
+    const again = await Emu3.load({ device: next, folder: modelFolder() });
+    expect((await again.generate({ prompt: 'a star', seed: 1 })).ids).toEqual(expected.ids);
+    await again.destroy();
+    next.destroy();
   });
 });
 

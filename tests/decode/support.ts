@@ -28,9 +28,10 @@ export function goldenModel(): Promise<Model> {
 
 export async function goldenDecoder(
   options: Partial<DecoderOptions> & Pick<DecoderOptions, 'sequences' | 'guided'>,
+  changed: Partial<Emu3Config> = {},
 ): Promise<Decoder> {
   const { config, parameters } = await goldenModel();
-  return Decoder.create(await testDevice(), config, parameters, { capacity: 64, ...options });
+  return Decoder.create(await testDevice(), { ...config, ...changed }, parameters, { capacity: 64, ...options });
 }
 
 interface RecordedTokens {
