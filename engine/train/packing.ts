@@ -30,15 +30,15 @@ export interface PackedBatch {
  * (arXiv 2409.18869, section 3.2), and none attends to another. Padding positions lie before their own start, so they
  * attend to nothing.
  *
- * @param next gives the next document; it is called until one does not fit any more, and that one is returned as `rest`.
+ * @param next gives the next document; it is called until one does not fit any more, and the caller keeps that one for
+ *   the next batch.
  * @throws Emu3Error `limit` for a document longer than a sequence.
  */
 export function packDocuments(
   next: () => TokenDocument,
   shape: { batch: number; length: number },
   padId: number,
-  first?: TokenDocument,
-): { packed: PackedBatch; rest: TokenDocument } {
+): PackedBatch {
   const { batch, length } = shape;
   const rows = batch * length;
   const ids = new Uint32Array(rows).fill(padId);
@@ -47,8 +47,8 @@ export function packDocuments(
   const targets = new Int32Array(rows).fill(ignoredTarget);
   const used = new Uint32Array(batch);
   let documents = 0;
-  let document = first ?? next();
   for (;;) {
+    const document = next();
     const size = document.ids.length;
     if (size > length) {
       throw new Emu3Error(`A document of ${size} tokens is longer than the ${length} of a training sequence.`, {
@@ -69,7 +69,6 @@ export function packDocuments(
     }
     used[row] += size;
     documents += 1;
-    document = next();
   }
-  return { packed: { batch, length, ids, positions, start, targets, documents }, rest: document };
+  return { batch, length, ids, positions, start, targets, documents };
 }

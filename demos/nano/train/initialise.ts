@@ -8,7 +8,7 @@ export function initialVisionTensor(name: string, shape: readonly number[], rand
   const size = shape.reduce((product, length) => product * length, 1);
   const uniform = (bound: number): Float32Array =>
     Float32Array.from({ length: size }, () => random.between(-bound, bound));
-  if (name === 'quantize.embedding.weight') return Float32Array.from({ length: size }, () => random.normal() * 0.5);
+  if (name === 'quantize.embedding.weight') return Float32Array.from({ length: size }, () => random.normal());
   if (name.endsWith('running_var')) return new Float32Array(size).fill(1);
   if (name.endsWith('running_mean')) return new Float32Array(size);
   const isWeight = name.endsWith('.weight');
@@ -18,20 +18,21 @@ export function initialVisionTensor(name: string, shape: readonly number[], rand
     return new Float32Array(size).fill(one ? 1 : 0);
   }
   const fanIn = size / shape[0];
-  if (name.includes('conv_y') || name.includes('conv_b')) return uniform(0.5 / Math.sqrt(fanIn));
-  if (shape.length === 5) {
+    if (shape.length === 5) {
     const noise = uniform((name.includes('.conv2.') ? 0.1 : 0.3) / Math.sqrt(fanIn));
-    if (!name.includes('res_stack')) addNewestFrameIdentity(noise, shape);
+    // SiLU halves small values, which the factor of 2 undoes; latents of order 1 make the decoder's norms listen to them.
+    if (name.startsWith('quant_conv')) addNewestFrameIdentity(noise, shape, 2);
+    else if (!name.includes('res_stack')) addNewestFrameIdentity(noise, shape, name.includes('time_conv') ? 2 : 1);
     return noise;
   }
   return uniform(1 / Math.sqrt(fanIn));
 }
 
-function addNewestFrameIdentity(weights: Float32Array, shape: readonly number[]): void {
+function addNewestFrameIdentity(weights: Float32Array, shape: readonly number[], gain: number): void {
   const [outChannels, inChannels, time, height, width] = shape;
   for (let channel = 0; channel < Math.min(outChannels, inChannels); channel++) {
     const tap = ((time - 1) * height + (height - 1) / 2) * width + (width - 1) / 2;
-    weights[(channel * inChannels + channel) * time * height * width + tap] += 1;
+    weights[(channel * inChannels + channel) * time * height * width + tap] += gain;
   }
 }
 

@@ -64,7 +64,7 @@ export async function trainNanoTransformer(device: Device, options: TrainStageOp
     dropout,
     schedule: transformerRecipe.schedule(steps),
     maximumNorm: transformerRecipe.maximumNorm,
-    hyper: { weightDecay: transformerRecipe.weightDecay },
+    hyper: transformerRecipe.hyper,
     visionWeight: { first: special.visualStart, last: special.visualStart + special.visualCount - 1, weight: 0.5 },
     seed,
   });
@@ -222,7 +222,7 @@ class DocumentStream {
       started = true;
       return this.document(last);
     };
-    const { packed } = packDocuments(next, shape, this.special.pad);
+    const packed = packDocuments(next, shape, this.special.pad);
     this.pending = last;
     return packed;
   }
