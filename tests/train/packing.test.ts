@@ -13,10 +13,10 @@ function stream(sizes: number[]): () => TokenDocument {
 describe('packing', () => {
   it('keeps documents whole, with their own positions, starts and targets', () => {
     const packed = packDocuments(stream([3, 4, 2, 5]), { batch: 2, length: 8 }, 7);
-    expect(packed.documents).toBe(3);
-    expect([...packed.ids]).toEqual([100, 101, 102, 200, 201, 202, 203, 7, 300, 301, 7, 7, 7, 7, 7, 7].map((id) => id));
+    expect(packed.documents).toBe(4);
+    expect([...packed.ids]).toEqual([100, 101, 102, 200, 201, 202, 203, 7, 300, 301, 400, 401, 402, 403, 404, 7]);
     expect([...packed.positions.slice(0, 8)]).toEqual([0, 1, 2, 0, 1, 2, 3, 0]);
-    expect([...packed.start]).toEqual([0, 0, 0, 3, 3, 3, 3, 8, 0, 0, 8, 8, 8, 8, 8, 8]);
+    expect([...packed.start]).toEqual([0, 0, 0, 3, 3, 3, 3, 8, 0, 0, 2, 2, 2, 2, 2, 8]);
     const none = ignoredTarget;
     expect([...packed.targets.slice(0, 8)]).toEqual([101, 102, none, 201, 202, 203, none, none]);
   });
