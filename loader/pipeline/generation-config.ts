@@ -38,7 +38,7 @@ export async function readGenerationDefaults(folder: ModelFolder, signal?: Abort
   return parseGenerationDefaults(await folder.readText(configFile, signal), describePath(folder, configFile));
 }
 
-export function parseGenerationDefaults(text: string, where: string): GenerationDefaults {
+function parseGenerationDefaults(text: string, where: string): GenerationDefaults {
   const fields = new ConfigFields(parseJsonObject(text, where), where);
   const number = (name: string, fallback: number, valid: (value: number) => boolean, expected: string): number => {
     const value = fields.raw(name) ?? fallback;

@@ -17,7 +17,7 @@ const visionSubfolder = 'vision_tokenizer';
 const preprocessorFile = 'preprocessor_config.json';
 
 /** A folder within a folder. */
-export function subfolder(folder: ModelFolder, path: string): ModelFolder {
+function subfolder(folder: ModelFolder, path: string): ModelFolder {
   const inside = (file: string): string => `${path}/${file}`;
   return {
     name: describePath(folder, path),

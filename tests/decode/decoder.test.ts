@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import type { DecodeRequest } from '../../engine/decode/index.js';
+import { Decoder, type DecodeRequest } from '../../engine/decode/index.js';
 import { expectClose } from '../support/compare.js';
 import { readGolden, readGoldenJson } from '../support/golden.js';
 import { testDevice } from '../support/gpu.js';
-import { decodeAll, goldenDecoder, goldenTokens, pictureRanges } from './support.js';
+import { decodeAll, goldenDecoder, goldenModel, goldenTokens, pictureRanges } from './support.js';
 
 const tokens = goldenTokens();
 const greedy = { seed: 1, temperature: 0 };
@@ -278,6 +278,26 @@ describe('a decoder', () => {
     const decoder = await goldenDecoder({ sequences: 1, guided: true });
     const attention = device.traits.software ? 1 : 2;
     expect(decoder.step.dispatches).toBe(3 * (15 + attention) + 6);
+    decoder.destroy();
+  });
+});
+
+describe('the kernels for GPUs', () => {
+  it('draw the recorded picture too', async () => {
+    const device = await testDevice();
+    const hardware = Object.assign(Object.create(device) as typeof device, {
+      traits: { ...device.traits, software: false },
+    });
+    const { config, parameters } = await goldenModel();
+    const decoder = await Decoder.create(hardware, config, parameters, { sequences: 1, guided: true, capacity: 64 });
+    const golden = readGolden('generate/cfg_greedy.safetensors');
+    const sequence = {
+      prompt: golden['prompt_ids'].data,
+      negativePrompt: golden['negative_prompt_ids'].data,
+      sampling: { ...greedy, guidance: 3 },
+      allowed: pictureRanges({ height: 4, width: 5 }, tokens),
+    };
+    expect(await decodeAll(decoder, { sequences: [sequence], newTokens: 27 })).toEqual([golden['output_ids'].data]);
     decoder.destroy();
   });
 });
