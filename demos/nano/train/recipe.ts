@@ -39,7 +39,7 @@ export interface StageRecipe {
 }
 
 export const visionRecipe: StageRecipe = {
-  steps: 2600,
+  steps: 1800,
   batch: 4,
   schedule: (totalSteps) => ({ kind: 'cosine', peak: 1.5e-3, final: 2e-5, warmupSteps: 100, totalSteps }),
   maximumNorm: 1,
