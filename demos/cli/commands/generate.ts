@@ -1,0 +1,142 @@
+import type { Command } from 'commander';
+import { Option } from 'commander';
+import type { Emu3 } from '../../../loader/pipeline/emu3.js';
+import type { GeneratedImage, GenerateRequest } from '../../../loader/pipeline/generate.js';
+import {
+  addRunOptions,
+  addSamplingOptions,
+  numberOption,
+  ratioOption,
+  samplingRequest,
+  seedOption,
+  sizeOption,
+  type RunChoice,
+  type SamplingChoice,
+} from '../options.js';
+import { withModel } from '../open-model.js';
+import { checkOutput, jsonText, writeOutput } from '../output.js';
+import { encodePng } from '../pictures.js';
+import { withProgress } from '../progress.js';
+import { formatSeconds } from '../report.js';
+import type { Terminal } from '../terminal.js';
+
+interface GenerateOptions extends RunChoice, SamplingChoice {
+  output?: string;
+  ratio?: string;
+  size?: { height: number; width: number };
+  count: number;
+  scale?: number;
+}
+
+/** Pictures drawn side by side. */
+const batchSize = 8;
+/** Shorter side that written pictures have at least, unless a scale is given: small ones are hard to look at. */
+const comfortableSide = 256;
+
+export function addGenerate(program: Command, terminal: Terminal): void {
+  const command = program
+    .command('generate')
+    .description('draw a picture from a text')
+    .argument('<prompt>', 'what to draw, for example "a tiger face, noto style"')
+    .option('-o, --output <file>', 'PNG file (default: named after the prompt)')
+    .addOption(seedOption('the same seed gives the same picture on the same adapter (default: random, printed)'))
+    .addOption(new Option('--ratio <w:h>', 'width to height (default: 1:1)').argParser(ratioOption).conflicts('size'))
+    .addOption(new Option('--size <rows x columns>', 'size in tokens, such as 8x8').argParser(sizeOption))
+    .option('--count <n>', 'pictures, with seeds one after the other', numberOption({ from: 1, whole: true }), 1)
+    .option(
+      '--scale <n>',
+      `write every pixel as n x n pixels (default: until the shorter side has ${comfortableSide})`,
+      numberOption({ from: 1, to: 64, whole: true }),
+    );
+  addRunOptions(addSamplingOptions(command)).action((prompt: string, options: GenerateOptions) =>
+    generate(terminal, prompt, options),
+  );
+}
+
+async function generate(terminal: Terminal, prompt: string, options: GenerateOptions): Promise<void> {
+  const output = options.output ?? fileName(prompt);
+  await checkOutput(output);
+  await withModel(terminal, options, async (emu3, device) => {
+    const firstSeed = options.seed ?? crypto.getRandomValues(new Uint32Array(1))[0];
+    const requests = Array.from({ length: options.count }, (_, index): GenerateRequest => {
+      const seed = (firstSeed + index) % 2 ** 32;
+      const { ratio, size } = options;
+      return { prompt, seed, ...samplingRequest(options), ...(ratio && { ratio }), ...(size && { size }) };
+    });
+    const { pictures, tokens, seconds, tokensPerSecond } = await draw(terminal, emu3, requests);
+    const written: object[] = [];
+    for (const [index, picture] of pictures.entries()) {
+      const { seed, size, image } = picture;
+      const file = pictures.length === 1 ? output : numbered(output, index + 1);
+      const scale = options.scale ?? Math.max(1, Math.ceil(comfortableSide / Math.min(image.height, image.width)));
+      await writeOutput(file, await encodePng(image, scale));
+      const pixels = { height: image.height * scale, width: image.width * scale };
+      written.push({ output: file, seed, tokens: size, pixels, scale, codes: [...picture.codes] });
+      if (options.json) continue;
+      const enlarged = scale === 1 ? '' : `, each pixel of the model's ${image.height}x${image.width} ${scale} times`;
+      terminal.out(`${file}: ${pixels.height}x${pixels.width} pixels${enlarged}; seed ${seed}\n`);
+    }
+    if (options.json) {
+      const adapter = device.choice.description;
+      terminal.out(jsonText({ prompt, adapter, tokens, seconds, tokensPerSecond, pictures: written }));
+    } else {
+      terminal.out(`${tokens} tokens in ${formatSeconds(seconds)}; decoding ${tokensPerSecond.toFixed(1)} tokens/s\n`);
+    }
+  });
+}
+
+interface Drawing {
+  pictures: GeneratedImage[];
+  tokens: number;
+  /** From the request to the last picture, preparation included. */
+  seconds: number;
+  /** While decoding, without preparation. */
+  tokensPerSecond: number;
+}
+
+/** Draws all pictures before any is written, so that a stop leaves no file. */
+async function draw(terminal: Terminal, emu3: Emu3, requests: readonly GenerateRequest[]): Promise<Drawing> {
+  const { signal } = terminal;
+  const pictures: GeneratedImage[] = [];
+  const started = performance.now();
+  const timed = { tokens: 0, milliseconds: 0 };
+  let tokens = 0;
+  for (let from = 0; from < requests.length; from += batchSize) {
+    const batch = requests.slice(from, from + batchSize);
+    const label = requests.length === 1 ? 'drawing' : `drawing ${from + 1} to ${from + batch.length}`;
+    const before = tokens;
+    let firstToken = 0;
+    let lastToken = 0;
+    const drawn = await withProgress(terminal, label, batch.length, (bar) =>
+      emu3.generateBatch(batch, {
+        signal,
+        onToken: ({ steps }) => {
+          lastToken = performance.now();
+          firstToken ||= lastToken;
+          tokens += 1;
+          bar.update(tokens - before, 'tokens', steps * batch.length);
+        },
+      }),
+    );
+    pictures.push(...drawn);
+    // Tokens come in rows; the first row's time is hidden in the preparation.
+    timed.tokens += tokens - before - batch.length * (drawn[0].size.width + 1);
+    timed.milliseconds += lastToken - firstToken;
+  }
+  const seconds = (performance.now() - started) / 1000;
+  const overall = tokens / seconds;
+  const tokensPerSecond = timed.milliseconds > 0 ? (1000 * timed.tokens) / timed.milliseconds : overall;
+  return { pictures, tokens, seconds, tokensPerSecond };
+}
+
+/** `a tiger, noto style` -> `a-tiger-noto-style.png`. */
+function fileName(prompt: string): string {
+  const words = prompt.toLowerCase().match(/[\p{L}\p{N}]+/gu) ?? ['picture'];
+  return `${words.join('-').slice(0, 60)}.png`;
+}
+
+function numbered(path: string, number: number): string {
+  const dot = path.lastIndexOf('.');
+  const hasEnding = dot > Math.max(path.lastIndexOf('/'), path.lastIndexOf('\\')) + 1;
+  return hasEnding ? `${path.slice(0, dot)}-${number}${path.slice(dot)}` : `${path}-${number}`;
+}

@@ -1,0 +1,152 @@
+import type { Device } from '../../engine/device.js';
+import { Graph, planMemory, type Tensor } from '../../engine/graph/index.js';
+import {
+  headDimension,
+  languageHead,
+  transformerForward,
+  type Attend,
+  type TransformerConfig,
+} from '../../engine/models/transformer/index.js';
+import {
+  decode,
+  encode,
+  spatialFactor,
+  type VisionConfig,
+  type VisionContext,
+} from '../../engine/models/vision/index.js';
+import { lookUpCodes, quantize } from '../../engine/ops/vector-quantizer.js';
+import { parameterAlignment } from '../../engine/parameters.js';
+import { GpuTensor } from '../../engine/tensor.js';
+import { attentionCacheWrite, attentionDecode, attentionDecodeSplits } from '../../kernels/attention/index.js';
+import { elementCount, type DType } from '../../kernels/core/types.js';
+import type { TensorShapes } from '../../loader/index.js';
+
+/** Memory of one recorded program's activations. */
+export interface ArenaPlan {
+  /** Bytes of the arena. */
+  arena: number;
+  /** Bytes it would take if nothing were reused. */
+  withoutReuse: number;
+  dispatches: number;
+}
+
+/**
+ * Tensors of any size that own no memory: they stand in for weights and caches while a graph is planned, and all name
+ * one small buffer that nothing ever reads.
+ */
+class Placeholders {
+  private readonly device: Device;
+  private readonly buffer: GPUBuffer;
+  private readonly byLabel = new Map<string, GpuTensor>();
+
+  constructor(device: Device) {
+    this.device = device;
+    this.buffer = device.createBuffer('placeholder', 16, GPUBufferUsage.STORAGE);
+  }
+
+  /** The same tensor for the same label. */
+  tensor(label: string, shape: readonly number[], dtype: DType = 'f32'): GpuTensor {
+    const known = this.byLabel.get(label);
+    if (known) return known;
+    const tensor = new GpuTensor(this.device, this.buffer, 0, shape, dtype, label);
+    this.byLabel.set(label, tensor);
+    return tensor;
+  }
+}
+
+function planOf(graph: Graph, outputs: readonly Tensor[]): ArenaPlan {
+  const { slots, temporaryBytes, calls } = planMemory(graph, outputs);
+  const arena = slots.reduce((sum, bytes) => sum + bytes, 0);
+  return { arena, withoutReuse: temporaryBytes, dispatches: calls.length };
+}
+
+/** Bytes of weights on the GPU: f32, each starting at a multiple of 256 bytes. */
+export function weightBytes(shapes: TensorShapes): number {
+  let elements = 0;
+  for (const shape of shapes.values()) {
+    elements += Math.ceil(elementCount(shape) / parameterAlignment) * parameterAlignment;
+  }
+  return elements * 4;
+}
+
+/** Bytes of keys and values of every layer, f32, for `rows` sequences of `context` positions. */
+export function cacheBytes(config: TransformerConfig, rows: number, context: number): number {
+  const perLayer = 2 * rows * config.num_key_value_heads * context * headDimension(config);
+  return 4 * perLayer * config.num_hidden_layers;
+}
+
+/** One decoding step of `rows` sequences with logits of the whole vocabulary, which a grammar cuts down to a part. */
+export function planStep(
+  device: Device,
+  config: TransformerConfig,
+  shapes: TensorShapes,
+  place: { rows: number; context: number },
+): ArenaPlan {
+  const { rows, context } = place;
+  const placeholders = new Placeholders(device);
+  const graph = new Graph(device.traits);
+  const bind = (label: string, shape: readonly number[], dtype: DType): Tensor =>
+    graph.bind(placeholders.tensor(label, shape, dtype));
+  const parameter = (name: string): Tensor => bind(name, shapes.get(name) ?? [], 'f32');
+  const positions = bind('positions', [rows], 'u32');
+  const start = bind('start', [rows], 'u32');
+  const heads = config.num_attention_heads;
+  const cacheShape = [rows, config.num_key_value_heads, context, headDimension(config)];
+  const attend: Attend = (layer, q, k, v) => {
+    const keyCache = bind(`keys ${layer}`, cacheShape, 'f32');
+    const valueCache = bind(`values ${layer}`, cacheShape, 'f32');
+    const splits = attentionDecodeSplits(graph.traits);
+    const temporary = (size: number): Tensor =>
+      graph.temporary([rows, heads, splits, size], 'f32', 'attention scratch');
+    const scratch = splits === 0 ? undefined : { partials: temporary(headDimension(config)), statistics: temporary(2) };
+    const out = graph.temporary(q.shape, q.dtype, 'attention');
+    const place = { start, position: positions, keyCache, valueCache };
+    graph.node({
+      name: 'attention',
+      inputs: [q, k, v, keyCache, valueCache, start, positions],
+      outputs: scratch ? [out, scratch.partials, scratch.statistics] : [out],
+      calls: [
+        attentionCacheWrite(graph.traits, { k, v, keyCache, valueCache, position: positions }),
+        ...attentionDecode(graph.traits, { q, ...place, out, heads, scratch }),
+      ],
+    });
+    return out;
+  };
+  const inputs = {
+    ids: bind('ids', [rows], 'u32'),
+    positions,
+    rotaryTable: bind('rotary table', [context, headDimension(config)], 'f32'),
+  };
+  const { hidden } = transformerForward(graph, config, parameter, inputs, attend);
+  return planOf(graph, [languageHead(graph, config, parameter, hidden)]);
+}
+
+/** The vision tokenizer on one picture of `size` tokens, in both directions. */
+export function planVision(
+  device: Device,
+  config: VisionConfig,
+  shapes: TensorShapes,
+  size: { height: number; width: number },
+): { encoder: ArenaPlan; decoder: ArenaPlan } {
+  const placeholders = new Placeholders(device);
+  const contextOf = (graph: Graph): VisionContext => {
+    const lookup = (name: string): Tensor => graph.bind(placeholders.tensor(name, shapes.get(name) ?? []));
+    return { graph, parameter: lookup, statistics: lookup, batchStatistics: false };
+  };
+  const { height, width } = size;
+  const codebook = 'quantize.embedding.weight';
+
+  const encoding = contextOf(new Graph(device.traits));
+  const factor = spatialFactor(config);
+  const pixelShape = [1, 1, height * factor, width * factor, config.in_channels];
+  const pixels = encoding.graph.bind(placeholders.tensor('pixels', pixelShape));
+  const { latent } = encode(encoding, config, pixels);
+  const { codes } = quantize(encoding.graph, latent, encoding.parameter(codebook));
+
+  const decoding = contextOf(new Graph(device.traits));
+  const ids = decoding.graph.bind(placeholders.tensor('codes', [height * width], 'u32'));
+  const shape = [1, 1, height, width, config.embed_dim];
+  const quantized = lookUpCodes(decoding.graph, ids, decoding.parameter(codebook), shape);
+  const picture = decode(decoding, config, quantized, true);
+  return { encoder: planOf(encoding.graph, [codes]), decoder: planOf(decoding.graph, [picture]) };
+}

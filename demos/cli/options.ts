@@ -1,0 +1,112 @@
+import { InvalidArgumentError, Option, type Command } from 'commander';
+import type { AdapterPreference } from '../../engine/adapter/request.node.js';
+import type { SamplingOptions } from '../../loader/pipeline/generate.js';
+
+export interface NumberRange {
+  /** Smallest value allowed. */
+  from?: number;
+  /** Largest value allowed. */
+  to?: number;
+  /** The smallest value itself is not allowed. */
+  exclusive?: boolean;
+  whole?: boolean;
+}
+
+/** A parser of numbers for options: refuses NaN, infinities and what lies outside the range. */
+export function numberOption(range: NumberRange): (text: string) => number {
+  const { from = -Infinity, to = Infinity, exclusive = false, whole = false } = range;
+  const kind = whole ? 'a whole number' : 'a number';
+  const bounds =
+    from === -Infinity
+      ? ''
+      : to === Infinity
+        ? ` ${exclusive ? 'above' : 'from'} ${from}${exclusive ? '' : ' up'}`
+        : ` ${exclusive ? 'above' : 'from'} ${from} ${exclusive ? 'and up to' : 'to'} ${to}`;
+  return (text) => {
+    const value = text.trim() === '' ? NaN : Number(text);
+    const outside = value < from || value > to || (exclusive && value === from);
+    if (!Number.isFinite(value) || outside || (whole && !Number.isSafeInteger(value))) {
+      throw new InvalidArgumentError(`Give ${kind}${bounds}.`);
+    }
+    return value;
+  };
+}
+
+/** `HxW` in tokens, for example `8x8`. */
+export function sizeOption(text: string): { height: number; width: number } {
+  const match = /^(\d{1,4})[x*](\d{1,4})$/.exec(text.trim());
+  const [height, width] = [Number(match?.[1]), Number(match?.[2])];
+  if (!(height >= 1 && width >= 1)) throw new InvalidArgumentError('Give rows x columns in tokens, such as 8x8.');
+  return { height, width };
+}
+
+/** `W:H`, for example `16:9`. */
+export function ratioOption(text: string): string {
+  if (!/^\s*[1-9]\d*\s*:\s*[1-9]\d*\s*$/.test(text)) {
+    throw new InvalidArgumentError('Give width and height as whole numbers with a colon, such as 1:1 or 16:9.');
+  }
+  return text.trim();
+}
+
+export const adapterOption = (): Option =>
+  new Option('--adapter <kind>', 'what computes (default: $EMU3_ADAPTER, else auto)').choices([
+    'auto',
+    'gpu',
+    'lavapipe',
+    'swiftshader',
+  ]);
+
+export const jsonOption = (): Option => new Option('--json', 'print the result as JSON; messages stay on stderr');
+
+const modelOption = (): Option =>
+  new Option('--model <folder>', 'model folder (default: the nano model that comes with the package)');
+
+/** What {@link addSamplingOptions} adds. */
+export interface SamplingChoice extends SamplingOptions {
+  guidance?: number;
+  negative?: string;
+}
+
+/** How tokens are drawn; whatever is left out comes from the model's generation_config.json. */
+export function addSamplingOptions(command: Command): Command {
+  const asModel = 'default: as the model says';
+  return command
+    .option('--guidance <w>', `weight of the prompt, 1 for none (${asModel})`, numberOption({ from: 0 }))
+    .option('--negative <text>', `what guidance steers away from (${asModel})`)
+    .option('--temperature <t>', `0 takes the most probable token (${asModel})`, numberOption({ from: 0 }))
+    .option('--top-k <n>', `draw among so many tokens (${asModel})`, numberOption({ from: 1, whole: true }))
+    .option(
+      '--top-p <p>',
+      `draw among tokens of this probability in all (${asModel})`,
+      numberOption({ from: 0, to: 1, exclusive: true }),
+    );
+}
+
+/** The sampling options as the pipeline takes them. */
+export function samplingRequest(choice: SamplingChoice): SamplingOptions & {
+  guidance?: number;
+  negativePrompt?: string;
+} {
+  const { guidance, negative, temperature, topK, topP } = choice;
+  return {
+    ...(guidance !== undefined && { guidance }),
+    ...(negative !== undefined && { negativePrompt: negative }),
+    ...(temperature !== undefined && { temperature }),
+    ...(topK !== undefined && { topK }),
+    ...(topP !== undefined && { topP }),
+  };
+}
+
+export const seedOption = (description: string): Option =>
+  new Option('--seed <n>', description).argParser(numberOption({ from: 0, to: 2 ** 32 - 1, whole: true }));
+
+/** Options that every command with a model and a device has. */
+export interface RunChoice {
+  model?: string;
+  adapter?: AdapterPreference;
+  json?: boolean;
+}
+
+export function addRunOptions(command: Command): Command {
+  return command.addOption(modelOption()).addOption(adapterOption()).addOption(jsonOption());
+}
