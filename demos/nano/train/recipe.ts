@@ -58,14 +58,14 @@ export const transformerSizes = {
 } as const;
 
 export const transformerRecipe: StageRecipe & { length: number; dropout: number; captionDropout: number } = {
-  steps: 1300,
+  steps: 2300,
   /** Sequences of a step. */
-  batch: 8,
+  batch: 4,
   length: 200,
-  dropout: 0.05,
+  dropout: 0,
   /** Share of documents without their caption, for classifier-free guidance. */
   captionDropout: 0.1,
-  schedule: (totalSteps) => ({ kind: 'cosine', peak: 1.5e-3, final: 1e-5, warmupSteps: 60, totalSteps }),
+  schedule: (totalSteps) => ({ kind: 'cosine', peak: 1.2e-3, final: 1e-5, warmupSteps: 80, totalSteps }),
   maximumNorm: 1,
   hyper: { weightDecay: 0.05 },
 };
