@@ -30,6 +30,22 @@ export function slice(graph: Graph, x: Tensor, start: number, count: number, axi
   return out;
 }
 
+/** x with zeros behind, so that one axis has `size` indices. */
+export function pad(graph: Graph, x: Tensor, size: number, axis = 0): Tensor {
+  const inner = elementCount(x.shape.slice(axis + 1));
+  const shape = x.shape.map((own, index) => (index === axis ? size : own));
+  const window = { rows: elementCount(x.shape.slice(0, axis)), start: 0, count: x.shape[axis] * inner, offset: 0 };
+  const out = graph.temporary(shape, x.dtype, `${x.label} padded`);
+  graph.node({
+    name: 'pad',
+    inputs: [x],
+    outputs: [out],
+    calls: [copyWindow(graph.traits, { x, out, ...window })],
+    backward: ([gradient]) => [gradient && slice(graph, gradient, 0, x.shape[axis], axis)],
+  });
+  return out;
+}
+
 /** a followed by b along the leading axis: [N, ...] and [M, ...] to [N + M, ...]. */
 export function concatenate(graph: Graph, a: Tensor, b: Tensor): Tensor {
   const rowsA = a.shape[0];

@@ -41,7 +41,7 @@ export async function languageCases(recording: Recording, folder: string): Promi
       if (isModelFile(path)) continue;
       const tensors = await recording.tensors(path);
       const name = path.replace(/\.safetensors$/, '');
-      if (tensors.has('input_ids')) {
+      if (tensors.has('input_ids') && tensors.names.some((key) => /^(?:logits|hidden\.)/.test(key))) {
         inputs ??= tensors;
         tensors.claim(
           tensors.names.filter((key) => /^(?:input_ids|attention_mask|position_ids|logits|top5_.+)$/.test(key)),
@@ -57,7 +57,7 @@ export async function languageCases(recording: Recording, folder: string): Promi
       if (tensors.has('f32_compute.logits_tail') && inputs) {
         tensors.claim(tensors.names.filter((key) => /^f32_compute\.(?:logits_tail|top5_ids)$/.test(key)));
         // Everything computed in bf16: the recording calls it indicative, no engine is held to it.
-        tensors.claim(tensors.names.filter((key) => key.startsWith('bf16_compute.')));
+        tensors.claim(tensors.names.filter((key) => /^b?f16_compute\./.test(key)));
         const shared = inputs;
         cases.push({ name, run: (bench) => checkStoredAsBf16(bench, model, tensors, shared) });
       }

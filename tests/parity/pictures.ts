@@ -48,7 +48,7 @@ export async function pictureCases(recording: Recording, folder: string, visionF
         continue;
       }
       tensors.claim([`${subject}.pixel_values`, `${subject}.resized_rgb`]);
-      recording.claim(`${folder}/input_${subject}.png`);
+      recording.claim(pictureFile(recording, folder, subject));
       subjects.delete(subject);
       cases.push({ name: `${folder}/${subject}`, run: () => checkPicture(recording, folder, tensors, subject, entry) });
     }
@@ -81,9 +81,15 @@ function imageOf({ shape, data }: RecordedTensor): RgbImage {
   return { rgb: Uint8Array.from(data), height: shape[0], width: shape[1] };
 }
 
+/** `input_TAG.png` for a case with TAG among the words of its name, else `input.png`. */
+function pictureFile(recording: Recording, folder: string, subject: string): string {
+  const words = [subject, ...subject.split('_')];
+  const own = words.map((word) => `${folder}/input_${word}.png`).find((path) => recording.has(path));
+  return own ?? `${folder}/input.png`;
+}
+
 async function readPicture(recording: Recording, folder: string, subject: string): Promise<RgbImage> {
-  const own = `${folder}/input_${subject}.png`;
-  return nodeImageCodec.decodeImage(await recording.bytes(recording.has(own) ? own : `${folder}/input.png`));
+  return nodeImageCodec.decodeImage(await recording.bytes(pictureFile(recording, folder, subject)));
 }
 
 /** The decoded input file: `input_rgb` is that of input.png, `input_NAME` that of input_NAME.png. */

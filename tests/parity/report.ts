@@ -16,8 +16,8 @@ function row(cells: readonly string[]): string {
     .trimEnd();
 }
 
-/** Prints a line for each check: case, quantity, tolerance, worst error, pass or FAIL. */
-export function printTable(results: readonly CaseResult[], withHead: boolean): void {
+/** A line for each check: case, quantity, tolerance, worst error, pass or FAIL. */
+export function table(results: readonly CaseResult[], withHead: boolean): string {
   const lines = withHead ? [row(['case', 'quantity', 'tolerance', 'worst error', ''])] : [];
   for (const { name, checks } of results) {
     if (checks.length === 0) lines.push(row([name, 'nothing was compared', '', '', 'FAIL']));
@@ -25,5 +25,5 @@ export function printTable(results: readonly CaseResult[], withHead: boolean): v
       lines.push(row([name, what, tolerance, worst, pass ? 'pass' : 'FAIL']));
     }
   }
-  process.stdout.write(`${lines.join('\n')}\n`);
+  return `${lines.join('\n')}\n`;
 }

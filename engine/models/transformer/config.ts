@@ -19,3 +19,11 @@ export interface TransformerConfig {
 export function headDimension(config: TransformerConfig): number {
   return config.hidden_size / config.num_attention_heads;
 }
+
+/**
+ * Elements of a head as attention and its caches hold them: the head dimension filled up with zeros to a multiple of 4,
+ * so that kernels can read vectors.
+ */
+export function attentionHeadDimension(config: TransformerConfig): number {
+  return Math.ceil(headDimension(config) / 4) * 4;
+}

@@ -1,14 +1,15 @@
 import { rotaryTable } from '../../../kernels/rotary/index.js';
 import { checkpoint, type Graph, type Tensor } from '../../graph/index.js';
-import { add } from '../../ops/elementwise.js';
+import { add, scale } from '../../ops/elementwise.js';
 import { attention } from '../../ops/attention.js';
 import { dropout } from '../../ops/dropout.js';
 import { embedding } from '../../ops/embedding.js';
 import { linear } from '../../ops/matmul.js';
 import { rmsNorm } from '../../ops/rms-norm.js';
 import { rotary } from '../../ops/rotary.js';
+import { pad, slice } from '../../ops/slice.js';
 import { swiglu } from '../../ops/swiglu.js';
-import { headDimension, type TransformerConfig } from './config.js';
+import { attentionHeadDimension, headDimension, type TransformerConfig } from './config.js';
 
 /** Finds the tensor of a parameter by its hub name. */
 export type ParameterLookup = (name: string) => Tensor;
@@ -23,7 +24,10 @@ export interface TokenRows {
   readonly rotaryTable: Tensor;
 }
 
-/** How a layer's queries meet keys and values: over the whole batch (training) or through a cache (decoding). */
+/**
+ * How a layer's queries meet keys and values: over the whole batch (training) or through a cache (decoding). Heads have
+ * `attentionHeadDimension` elements.
+ */
 export type Attend = (layer: number, query: Tensor, key: Tensor, value: Tensor) => Tensor;
 
 export interface ForwardOptions {
@@ -124,7 +128,8 @@ function decoderLayer(
   const query = turn(linear(graph, normed, weight('self_attn.q_proj')));
   const key = turn(linear(graph, normed, weight('self_attn.k_proj')));
   const value = linear(graph, normed, weight('self_attn.v_proj'));
-  const mixed = linear(graph, attend(layer, query, key, value), weight('self_attn.o_proj'));
+  const attended = attendPadded(graph, config, attend, layer, query, key, value);
+  const mixed = linear(graph, attended, weight('self_attn.o_proj'));
   const afterAttention = add(graph, x, drop(mixed, dropoutSites.attentionOutput));
 
   const normedAgain = rmsNorm(graph, afterAttention, weight('post_attention_layernorm'), config.rms_norm_eps);
@@ -132,6 +137,28 @@ function decoderLayer(
   const up = linear(graph, normedAgain, weight('mlp.up_proj'));
   const down = linear(graph, swiglu(graph, gate, up), weight('mlp.down_proj'));
   return add(graph, afterAttention, drop(down, dropoutSites.mlpOutput));
+}
+
+/** Attention on heads filled up with zeros, which change no product; the larger dimension's scale is made up for. */
+function attendPadded(
+  graph: Graph,
+  config: TransformerConfig,
+  attend: Attend,
+  layer: number,
+  query: Tensor,
+  key: Tensor,
+  value: Tensor,
+): Tensor {
+  const [plain, padded] = [headDimension(config), attentionHeadDimension(config)];
+  if (plain === padded) return attend(layer, query, key, value);
+  const widen = (x: Tensor): Tensor => {
+    const heads = x.shape[1] / plain;
+    const wide = pad(graph, graph.reshape(x, [x.shape[0] * heads, plain]), padded, 1);
+    return graph.reshape(wide, [x.shape[0], heads * padded]);
+  };
+  const out = attend(layer, widen(scale(graph, query, Math.sqrt(padded / plain))), widen(key), widen(value));
+  const heads = graph.reshape(out, [query.shape[0] * config.num_attention_heads, padded]);
+  return graph.reshape(slice(graph, heads, 0, plain, 1), query.shape);
 }
 
 /** Attention over whole sequences of equal length, `[batch * length]` rows; see `attention` for `start`. */
@@ -147,7 +174,7 @@ export function attendSequences(
       length: sequences.length,
       heads: config.num_attention_heads,
       keyValueHeads: config.num_key_value_heads,
-      headDimension: headDimension(config),
+      headDimension: attentionHeadDimension(config),
       dropout: options.dropout && {
         ...options.dropout,
         site: layer * dropoutSites.perLayer + dropoutSites.attention,

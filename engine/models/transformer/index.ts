@@ -1,4 +1,4 @@
-export { headDimension, type TransformerConfig } from './config.js';
+export { attentionHeadDimension, headDimension, type TransformerConfig } from './config.js';
 export {
   attendSequences,
   dropoutSites,

@@ -1,0 +1,145 @@
+import { describe, expect, it } from 'vitest';
+import { Graph, Program } from '../../engine/graph/index.js';
+import { VisionTokenizer, VisionWeights, type PixelClip } from '../../engine/models/vision/index.js';
+import { GpuTensor } from '../../engine/tensor.js';
+import { accumulateGradients } from '../../engine/train/optimization.js';
+import { visionLoss } from '../../engine/train/vision-loss.js';
+import { parseVisionConfig, visionTensorShapes, type Emu3VisionVQConfig } from '../../loader/index.js';
+import { expectClose, pseudoRandom } from '../support/compare.js';
+import { testDevice } from '../support/gpu.js';
+
+/** Depths, widths and factors that no recording here has. */
+const table: Record<string, unknown>[] = [
+  { ch: 32, ch_mult: [1, 1], num_res_blocks: 1, attn_resolutions: [1], codebook_size: 37 },
+  {
+    ch: 32,
+    ch_mult: [1, 2, 1],
+    num_res_blocks: 3,
+    attn_resolutions: [0, 2],
+    codebook_size: 64,
+    embed_dim: 8,
+    z_channels: 8,
+  },
+  { ch: 64, ch_mult: [1, 1, 1, 1], num_res_blocks: 1, attn_resolutions: [], codebook_size: 100 },
+  {
+    ch: 32,
+    ch_mult: [1, 1],
+    num_res_blocks: 1,
+    attn_resolutions: [1],
+    codebook_size: 50,
+    temporal_downsample_factor: 2,
+  },
+];
+
+async function makeTokenizer(fields: Record<string, unknown>): Promise<{
+  config: Emu3VisionVQConfig;
+  weights: VisionWeights;
+  tokenizer: VisionTokenizer;
+}> {
+  const device = await testDevice();
+  const config = parseVisionConfig(JSON.stringify(fields), 'test');
+  const weights = VisionWeights.create(device, visionTensorShapes(config), { training: true });
+  let seed = 1;
+  for (const name of weights.names) {
+    const { shape } = weights.tensor(name);
+    const count = shape.reduce((product, size) => product * size, 1);
+    const isScale = /norm.*\.weight$|running_var$/.test(name) && shape.length === 1;
+    const width = shape.length === 1 ? 0.2 : name.includes('embedding') ? 1 : 1.5 / Math.sqrt(count / shape[0]);
+    weights.write(
+      name,
+      pseudoRandom(count, seed++).map((value) => value * width + (isScale ? 1 : 0)),
+    );
+  }
+  return { config, weights, tokenizer: new VisionTokenizer(device, config, weights) };
+}
+
+function picture(batch: number, frames: number, height: number, width: number): PixelClip {
+  return { batch, frames, height, width, data: pseudoRandom(batch * frames * height * width * 3, 5) };
+}
+
+describe.each(table)('%j', (fields) => {
+  it('encodes a picture as the clip of equal frames, and decodes the first frame of one', async () => {
+    const { config, weights, tokenizer } = await makeTokenizer(fields);
+    const factor = config.temporal_downsample_factor;
+    const side = 2 ** (config.ch_mult.length - 1);
+    const image = picture(2, 1, 3 * side, 2 * side + 1);
+    const frame = image.data.length / 2;
+    const repeated = new Float32Array(image.data.length * factor);
+    for (let index = 0; index < 2 * factor; index++) {
+      const source = Math.floor(index / factor) * frame;
+      repeated.set(image.data.subarray(source, source + frame), index * frame);
+    }
+    const encoded = await tokenizer.encode(image);
+    const clip = await tokenizer.encode({ ...image, frames: factor, data: repeated });
+    expect([encoded.frames, encoded.height, encoded.width]).toEqual([1, 3, 2]);
+    expectClose(encoded.latent, clip.latent, { absolute: 1e-4 }, 'latent');
+    expect(encoded.codes).toEqual(clip.codes);
+    const first = await tokenizer.decode(encoded, true);
+    const whole = await tokenizer.decode(encoded, false);
+    expect([first.frames, whole.frames, first.height, first.width]).toEqual([1, factor, 3 * side, 2 * side]);
+    const size = first.data.length / 2;
+    for (const row of [0, 1]) {
+      const expected = whole.data.subarray(row * factor * size, (row * factor + 1) * size);
+      expectClose(first.data.subarray(row * size, (row + 1) * size), expected, { absolute: 1e-4 }, `picture ${row}`);
+    }
+    await tokenizer.destroy();
+    weights.destroy();
+  });
+
+  it('gives each picture of a batch what it gets alone', async () => {
+    const { config, weights, tokenizer } = await makeTokenizer(fields);
+    const side = 2 ** config.ch_mult.length;
+    const both = picture(2, 1, side, side);
+    const encoded = await tokenizer.encode(both);
+    const alone = await tokenizer.encode({ ...both, batch: 1, data: both.data.slice(both.data.length / 2) });
+    expectClose(encoded.latent.slice(alone.latent.length), alone.latent, { absolute: 1e-5 }, 'latent');
+    await tokenizer.destroy();
+    weights.destroy();
+  });
+
+  it('reaches every parameter with the gradient of its loss', async () => {
+    const { config, weights } = await makeTokenizer(fields);
+    const device = await testDevice();
+    const side = 2 ** config.ch_mult.length;
+    const clip = picture(1, config.temporal_downsample_factor, side, side);
+    const shape = [1, clip.frames, side, side, 3];
+    const input = GpuTensor.from(device, shape, 'f32', clip.data, 'pixels');
+    const graph = new Graph(device.traits);
+    const context = { graph, ...weights.bind(graph), batchStatistics: true };
+    const { total } = visionLoss(context, config, graph.bind(input));
+    accumulateGradients(graph, weights.parameters, total);
+    const program = await Program.compile(device, graph, { label: 'vision loss', outputs: [total] });
+    const before = await weights.read('encoder.time_res_stack.0.norm1.running_mean');
+    program.run();
+    const [loss] = await program.output(total).readFloat32();
+    expect(loss).toBeGreaterThan(0);
+    for (const name of weights.parameters.shapes.keys()) {
+      // A bias can have no effect: the next norm or softmax cancels it.
+      if (name.endsWith('.bias')) continue;
+      const gradient = await weights.parameters.gradient(name).readFloat32();
+      expect(gradient.every(Number.isFinite), name).toBe(true);
+      expect(
+        gradient.some((value) => value !== 0),
+        name,
+      ).toBe(true);
+    }
+    const after = await weights.read('encoder.time_res_stack.0.norm1.running_mean');
+    expect(after).not.toEqual(before);
+    program.destroy();
+    input.destroy();
+    weights.destroy();
+  });
+});
+
+it('refuses pictures below a token, short clips, and codes that do not fit', async () => {
+  const { weights, tokenizer } = await makeTokenizer(table[2]);
+  await expect(tokenizer.encode(picture(1, 1, 7, 8))).rejects.toMatchObject({ code: 'image' });
+  await expect(tokenizer.encode(picture(1, 3, 8, 8))).rejects.toMatchObject({ code: 'image' });
+  await expect(tokenizer.encode({ ...picture(1, 1, 8, 8), width: 9 })).rejects.toMatchObject({ code: 'image' });
+  const grid = { batch: 1, frames: 1, height: 1, width: 2 };
+  await expect(tokenizer.decode({ ...grid, codes: Uint32Array.of(1) }, true)).rejects.toMatchObject({ code: 'image' });
+  await expect(tokenizer.decode({ ...grid, codes: Uint32Array.of(1, 100) }, true)).rejects.toMatchObject({
+    code: 'token',
+  });
+  weights.destroy();
+});
