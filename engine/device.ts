@@ -47,6 +47,8 @@ export class Device {
   private readonly modules = new Map<string, GPUShaderModule>();
   private staging: GPUBuffer | undefined;
   private readback: Promise<unknown> = Promise.resolve();
+  /** Resolves when WebGPU has said of every buffer made so far whether there was memory for it. */
+  private allocations: Promise<unknown> = Promise.resolve();
 
   private constructor(gpu: GPUDevice, choice: AdapterChoice, options: DeviceOptions) {
     this.gpu = gpu;
@@ -61,7 +63,7 @@ export class Device {
     };
     gpu.addEventListener('uncapturederror', (event) => {
       event.preventDefault();
-      this.failure ??= typedGpuError(event.error);
+      this.fail(typedGpuError(event.error));
     });
     void gpu.lost.then((info) => {
       if (this.destroyed) return;
@@ -70,7 +72,7 @@ export class Device {
         where: choice.description,
         fix: 'Create a new device and load the model again; close other programs that use the GPU if it happens again.',
       });
-      this.failure = error;
+      this.fail(error);
       options.onLost?.(error);
     });
   }
@@ -101,12 +103,55 @@ export class Device {
     }
   }
 
-  /** Throws the first error the GPU reported since the device was made, if any: after one, no result can be trusted. */
+  /**
+   * Throws what the GPU reported since the device was made, if anything: after it, no result can be trusted.
+   *
+   * @throws Emu3Error `device-lost`, `out-of-memory` or `validation`.
+   */
   check(): void {
     if (this.failure) throw this.failure;
   }
 
-  /** Makes a buffer of at least `size` bytes, rounded up to 16. @throws Emu3Error `limit` above the device's maxBufferSize. */
+  /** Keeps the cause rather than what follows from it: a lost device, then a lack of memory, then the first report. */
+  private fail(error: Emu3Error): void {
+    const rank = ({ code }: Emu3Error): number => ['out-of-memory', 'device-lost'].indexOf(code);
+    if (this.failure === undefined || rank(error) > rank(this.failure)) this.failure = error;
+  }
+
+  /**
+   * Runs `work`, which must not wait, then waits until WebGPU has judged its calls and every buffer made so far.
+   *
+   * @param where what the error names.
+   * @throws Emu3Error `validation` when WebGPU refuses one of the calls; what {@link check} throws.
+   */
+  async validated<T>(where: string, work: () => T): Promise<T> {
+    this.check();
+    const { value, verdict } = this.scoped('validation', work);
+    const error = await verdict;
+    await this.allocations;
+    this.check();
+    if (error) throw validationError(error, where);
+    return value;
+  }
+
+  /** Runs `work` in an error scope; the verdict is null when nothing was reported or the device was lost meanwhile. */
+  private scoped<T>(filter: GPUErrorFilter, work: () => T): { value: T; verdict: Promise<GPUError | null> } {
+    this.gpu.pushErrorScope(filter);
+    let value: T;
+    try {
+      value = work();
+    } catch (error) {
+      void this.gpu.popErrorScope().catch(() => null);
+      throw error;
+    }
+    return { value, verdict: this.gpu.popErrorScope().catch(() => null) };
+  }
+
+  /**
+   * Makes a buffer of at least `size` bytes, rounded up to 16. Lack of memory shows later, in {@link check}.
+   *
+   * @throws Emu3Error `limit` above the device's maxBufferSize.
+   */
   createBuffer(label: string, size: number, usage: GPUBufferUsageFlags): GPUBuffer {
     const bytes = Math.max(16, Math.ceil(size / 16) * 16);
     if (bytes > this.gpu.limits.maxBufferSize) {
@@ -118,7 +163,13 @@ export class Device {
     }
     this.counters.buffers += 1;
     this.allocatedBytes += bytes;
-    const buffer = this.gpu.createBuffer({ label, size: bytes, usage });
+    const { value: buffer, verdict } = this.scoped('out-of-memory', () =>
+      this.gpu.createBuffer({ label, size: bytes, usage }),
+    );
+    const report = verdict.then((error) => {
+      if (error) this.fail(outOfMemoryError(error, label, `no room for a buffer of ${bytes} bytes`));
+    });
+    this.allocations = Promise.all([this.allocations, report]);
     this.bufferSizes.set(buffer, bytes);
     return buffer;
   }
@@ -151,10 +202,12 @@ export class Device {
     this.counters.pipelines += 1;
     let module = this.modules.get(code);
     if (module === undefined) {
-      this.gpu.pushErrorScope('validation');
-      module = this.gpu.createShaderModule({ label: kernel.name, code });
+      const { value, verdict } = this.scoped('validation', () =>
+        this.gpu.createShaderModule({ label: kernel.name, code }),
+      );
+      module = value;
       this.modules.set(code, module);
-      const error = await this.gpu.popErrorScope();
+      const error = await verdict;
       if (error) throw this.compileError(kernel, error.message, error);
     }
     // The layout is written out rather than inferred, so that a binding the compiler drops is still accepted.
@@ -174,6 +227,7 @@ export class Device {
         compute: { module, entryPoint: 'main', constants },
       });
     } catch (cause) {
+      this.check();
       throw this.compileError(kernel, cause instanceof Error ? cause.message : String(cause), cause);
     }
   }
@@ -192,10 +246,11 @@ export class Device {
     this.gpu.queue.submit([encoder.finish()]);
   }
 
-  /** Waits for the queue and throws what the GPU reported on the way. */
+  /** Waits for the queue and throws what the GPU reported on the way, as {@link check} does. */
   async finish(): Promise<void> {
     this.check();
     await this.gpu.queue.onSubmittedWorkDone();
+    await this.allocations;
     this.check();
   }
 
@@ -223,6 +278,7 @@ export class Device {
     try {
       await staging.mapAsync(GPUMapMode.READ, 0, size);
     } catch (cause) {
+      await this.allocations;
       this.check();
       throw new Emu3Error('Reading results back from the GPU failed.', {
         code: 'device-lost',
@@ -233,6 +289,7 @@ export class Device {
     }
     const copy = staging.getMappedRange(0, size).slice(0);
     staging.unmap();
+    await this.allocations;
     this.check();
     return copy;
   }
@@ -245,13 +302,28 @@ export class Device {
 }
 
 function typedGpuError(error: GPUError): Emu3Error {
-  const outOfMemory = error instanceof GPUOutOfMemoryError;
-  return new Emu3Error(outOfMemory ? 'The GPU ran out of memory.' : `WebGPU refused a command: ${error.message}`, {
-    code: outOfMemory ? 'out-of-memory' : 'validation',
-    where: 'device',
-    fix: outOfMemory
-      ? 'Use a smaller batch, context or model, or close other programs that use the GPU.'
-      : 'Report this: the engine must not send invalid commands.',
-    cause: error,
+  // Messages name objects by their labels, and the engine labels encoders and passes with the program's name.
+  const place =
+    /(?:ComputePassEncoder|CommandEncoder) "([^"]+)"/.exec(error.message) ?? /\[\w+ "+([^"]+)"/.exec(error.message);
+  const where = place?.[1] ?? 'device';
+  if (error instanceof GPUOutOfMemoryError) return outOfMemoryError(error, where, error.message);
+  return validationError(error, where);
+}
+
+function validationError(cause: GPUError, where: string): Emu3Error {
+  return new Emu3Error(`WebGPU refused a command: ${cause.message.trim()}`, {
+    code: 'validation',
+    where,
+    fix: 'Report this: the engine must not send invalid commands.',
+    cause,
+  });
+}
+
+function outOfMemoryError(cause: GPUError, where: string, what: string): Emu3Error {
+  return new Emu3Error(`The GPU ran out of memory: ${what}.`, {
+    code: 'out-of-memory',
+    where,
+    fix: 'Use a smaller batch, context or model, or close other programs that use the GPU.',
+    cause,
   });
 }

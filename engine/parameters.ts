@@ -1,7 +1,7 @@
 import { Emu3Error } from '../kernels/core/errors.js';
 import { elementCount } from '../kernels/core/types.js';
 import type { Device } from './device.js';
-import { GpuTensor } from './tensor.js';
+import { GpuTensor, checkBindingSize } from './tensor.js';
 
 /** Parameters start at multiples of this many elements: 256 bytes of f32, the largest binding alignment a device asks for. */
 export const parameterAlignment = 64;
@@ -71,6 +71,7 @@ export class ParameterStore {
     for (const [name, shape] of shapes) {
       const size = Math.ceil(elementCount(shape) / parameterAlignment) * parameterAlignment;
       let block = sizes.length - 1;
+      checkBindingSize(device, size * 4, name);
       if (block < 0 || sizes[block] + size > capacity) {
         block = sizes.length;
         sizes.push(0);

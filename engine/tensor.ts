@@ -137,7 +137,7 @@ export function widenFloat16(bits: Uint16Array): Float32Array {
   return out;
 }
 
-/** f32 to IEEE binary16 bit patterns, rounded to nearest even; above 65519.99 becomes infinity. */
+/** f32 to IEEE binary16 bit patterns, rounded to nearest even; 65520 and above becomes infinity, NaN the quiet NaN. */
 export function narrowFloat16(values: Float32Array): Uint16Array {
   const out = new Uint16Array(values.length);
   for (let index = 0; index < values.length; index++) {

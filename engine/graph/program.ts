@@ -64,36 +64,29 @@ export class Program {
         return pipeline;
       }),
     );
-    const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
-    const arena = plan.slots.map((bytes, slot) => device.createBuffer(`${options.label} arena ${slot}`, bytes, usage));
-    const { buffer: uniforms, offsets } = packUniforms(device, plan, options.label);
-    const recorded = plan.calls.map((planned, index): RecordedCall => {
-      const { call } = planned;
-      const pipeline = pipelines[index];
-      const entries: GPUBindGroupEntry[] = call.kernel.bindings.map((binding) => {
-        const tensor = place(device, plan, arena, call.bindings[binding.name]);
-        // A binding's size is rounded to the buffer's 16-byte granularity, so that vec4 views of short tensors are whole.
-        const size = Math.ceil(tensor.byteLength / 16) * 16;
-        return {
-          binding: binding.index,
-          resource: {
-            buffer: tensor.buffer,
-            offset: tensor.offset,
-            size: Math.min(size, tensor.buffer.size - tensor.offset),
-          },
+    const buffers: GPUBuffer[] = [];
+    try {
+      const { recorded, arena, uniforms } = await device.validated(options.label, () => {
+        const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
+        const make = (what: string, bytes: number, as: GPUBufferUsageFlags): GPUBuffer => {
+          const buffer = device.createBuffer(`${options.label} ${what}`, bytes, as);
+          buffers.push(buffer);
+          return buffer;
         };
+        const arena = plan.slots.map((bytes, slot) => make(`arena ${slot}`, bytes, usage));
+        const { block, offsets } = packUniforms(plan);
+        const uniforms = make('uniforms', block.byteLength, GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST);
+        device.gpu.queue.writeBuffer(uniforms, 0, block);
+        const recorded = plan.calls.map((planned, index) =>
+          record(device, plan, planned, pipelines[index], arena, { buffer: uniforms, offset: offsets[index] }),
+        );
+        return { recorded, arena, uniforms };
       });
-      if (call.kernel.paramsBinding !== undefined && call.params !== undefined) {
-        entries.push({
-          binding: call.kernel.paramsBinding,
-          resource: { buffer: uniforms, offset: offsets[index], size: call.params.byteLength },
-        });
-      }
-      const layout = pipeline.getBindGroupLayout(0);
-      return { planned, pipeline, bindGroup: device.createBindGroup({ label: call.kernel.name, layout, entries }) };
-    });
-    device.check();
-    return new Program(device, plan, recorded, arena, uniforms, options);
+      return new Program(device, plan, recorded, arena, uniforms, options);
+    } catch (error) {
+      for (const buffer of buffers) device.destroyBuffer(buffer);
+      throw error;
+    }
   }
 
   /** Dispatches in one run. */
@@ -177,6 +170,32 @@ export class Program {
   }
 }
 
+/** Binds the tensors of one dispatch to its pipeline. */
+function record(
+  device: Device,
+  plan: MemoryPlan,
+  planned: PlannedCall,
+  pipeline: GPUComputePipeline,
+  arena: readonly GPUBuffer[],
+  uniforms: { buffer: GPUBuffer; offset: number },
+): RecordedCall {
+  const { call } = planned;
+  const entries: GPUBindGroupEntry[] = call.kernel.bindings.map((binding) => {
+    const { buffer, offset, byteLength } = place(device, plan, arena, call.bindings[binding.name]);
+    // A binding's size is rounded to the buffer's 16-byte granularity, so that vec4 views of short tensors are whole.
+    const size = Math.min(Math.ceil(byteLength / 16) * 16, buffer.size - offset);
+    return { binding: binding.index, resource: { buffer, offset, size } };
+  });
+  if (call.kernel.paramsBinding !== undefined && call.params !== undefined) {
+    entries.push({
+      binding: call.kernel.paramsBinding,
+      resource: { ...uniforms, size: call.params.byteLength },
+    });
+  }
+  const layout = pipeline.getBindGroupLayout(0);
+  return { planned, pipeline, bindGroup: device.createBindGroup({ label: call.kernel.name, layout, entries }) };
+}
+
 function dispatch(pass: GPUComputePassEncoder, { planned, pipeline, bindGroup }: RecordedCall): void {
   pass.setPipeline(pipeline);
   pass.setBindGroup(0, bindGroup);
@@ -199,8 +218,8 @@ function place(device: Device, plan: MemoryPlan, arena: readonly GPUBuffer[], te
   return new GpuTensor(device, arena[slot], 0, tensor.shape, tensor.dtype, tensor.label);
 }
 
-/** All uniform blocks of the program in one buffer, equal blocks once. */
-function packUniforms(device: Device, plan: MemoryPlan, label: string): { buffer: GPUBuffer; offsets: number[] } {
+/** All uniform blocks of the program in one block, equal ones once, and where each call finds its own. */
+function packUniforms(plan: MemoryPlan): { block: Uint8Array<ArrayBuffer>; offsets: number[] } {
   const known = new Map<string, number>();
   const blocks: { offset: number; block: ArrayBuffer }[] = [];
   let size = 0;
@@ -217,13 +236,7 @@ function packUniforms(device: Device, plan: MemoryPlan, label: string): { buffer
     }
     return offset;
   });
-  const buffer = device.createBuffer(
-    `${label} uniforms`,
-    Math.max(size, uniformAlignment),
-    GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST,
-  );
   const all = new Uint8Array(Math.max(size, uniformAlignment));
   for (const { offset, block } of blocks) all.set(new Uint8Array(block), offset);
-  device.gpu.queue.writeBuffer(buffer, 0, all);
-  return { buffer, offsets };
+  return { block: all, offsets };
 }

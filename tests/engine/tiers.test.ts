@@ -1,0 +1,61 @@
+import { fileURLToPath } from 'node:url';
+import { expect, it } from 'vitest';
+import { requestAdapterNode } from '../../engine/adapter/request.node.js';
+import { Device, type LimitTier } from '../../engine/device.js';
+import { SequenceScorer } from '../../engine/models/transformer/index.js';
+import type { EncodedClip } from '../../engine/models/vision/index.js';
+import { diskFolder, loadTransformer, loadVisionTokenizer } from '../../loader/index.node.js';
+import { pixelClip } from '../parity/layout.js';
+import { expectClose } from '../support/compare.js';
+import { readGolden } from '../support/golden.js';
+
+/** What WebGPU guarantees everywhere (GPUSupportedLimits, default values). */
+const defaultLimits = {
+  maxBufferSize: 256 * 2 ** 20,
+  maxStorageBufferBindingSize: 128 * 2 ** 20,
+  maxStorageBuffersPerShaderStage: 8,
+  maxComputeInvocationsPerWorkgroup: 256,
+  maxComputeWorkgroupStorageSize: 16 * 2 ** 10,
+  maxComputeWorkgroupSizeX: 256,
+  maxComputeWorkgroupSizeY: 256,
+  maxComputeWorkgroupSizeZ: 64,
+  maxComputeWorkgroupsPerDimension: 65535,
+};
+
+interface Results {
+  limits: GPUSupportedLimits;
+  features: string[];
+  logits: Float32Array;
+  encoded: EncodedClip;
+  decoded: Float32Array;
+}
+
+async function runModels(tier: LimitTier): Promise<Results> {
+  const device = await Device.create(await requestAdapterNode({ log: () => undefined }), { tier });
+  const folder = (name: string): ReturnType<typeof diskFolder> =>
+    diskFolder(fileURLToPath(new URL(`../golden/${name}`, import.meta.url)));
+  const { config, parameters } = await loadTransformer(device, folder('lm'));
+  const ids = readGolden('lm/forward.safetensors')['input_ids'];
+  const [batch, length] = ids.shape;
+  const scorer = await SequenceScorer.create(device, config, parameters, { batch, length });
+  const { logits } = await scorer.score({ ids: ids.data });
+  const { tokenizer } = await loadVisionTokenizer(device, folder('vq'));
+  const { shape, data } = readGolden('vq/image.safetensors')['pixel_values'];
+  const encoded = await tokenizer.encode(pixelClip({ shape, data: Float32Array.from(data) }));
+  const { data: decoded } = await tokenizer.decode(encoded, true);
+  await device.finish();
+  const { limits, features } = device.gpu;
+  device.destroy();
+  return { limits, features: [...features], logits, encoded, decoded };
+}
+
+it("computes the same at WebGPU's guaranteed limits as at all the adapter offers", async () => {
+  const least = await runModels('default');
+  expect(least.limits).toMatchObject(defaultLimits);
+  expect(least.features.filter((name) => name !== 'core-features-and-limits')).toEqual([]);
+  const most = await runModels('adapter');
+  expectClose(least.logits, most.logits, { absolute: 1e-4 }, 'logits');
+  expectClose(least.encoded.latent, most.encoded.latent, { absolute: 1e-4 }, 'latent');
+  expect(least.encoded.codes).toEqual(most.encoded.codes);
+  expectClose(least.decoded, most.decoded, { absolute: 1e-3 }, 'picture');
+});
