@@ -1,7 +1,7 @@
 import { Emu3Error } from '../../kernels/core/errors.js';
 import type { KernelCall } from '../../kernels/core/define.js';
 import { elementCount, type DType, type KernelTraits, type Operand } from '../../kernels/core/types.js';
-import { GpuTensor, tensorBytes } from '../tensor.js';
+import { tensorBytes, type GpuTensor } from '../tensor.js';
 
 /**
  * Memory behind one or more symbolic tensors. `persistent` storage is a {@link GpuTensor} that outlives the program

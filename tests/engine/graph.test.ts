@@ -83,7 +83,7 @@ describe('graph', () => {
     const out = add(graph, ghost, ghost);
     await expect(Program.compile(device, graph, { label: 'bad', outputs: [out] })).rejects.toMatchObject({
       code: 'argument',
-      message: expect.stringContaining('ghost'),
+      message: expect.stringContaining('ghost') as unknown,
     });
   });
 

@@ -64,8 +64,8 @@ function expectedRows(shape: CacheShape, made: CachedRows, starts: readonly numb
 }
 
 /** Rows `first[row] .. first[row] + length` of `[rows, capacity, width]`. */
-function take<D extends Float32Array | Float64Array>(
-  data: D,
+function take(
+  data: Float32Array | Float64Array,
   shape: CacheShape,
   first: readonly number[],
   length: number,

@@ -18,7 +18,8 @@ interface ImageCase {
 
 const cases = readGoldenJson('image/cases.json') as Record<string, ImageCase>;
 const tensors = readGolden('image/cases.safetensors');
-const { decodeImage, encodePng } = nodeImageCodec;
+const decodeImage = nodeImageCodec.decodeImage.bind(nodeImageCodec);
+const encodePng = nodeImageCodec.encodePng.bind(nodeImageCodec);
 
 function limitsOf(name: string): { minPixels: number; maxPixels: number; factor: number } {
   const { min_pixels: minPixels, max_pixels: maxPixels, spatial_factor: factor } = cases[name];

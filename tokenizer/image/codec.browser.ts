@@ -69,17 +69,12 @@ function readWithAlpha(bitmap: ImageBitmap): Uint8Array {
   const context = new OffscreenCanvas(1, 1).getContext('webgl2');
   if (context === null) throw noContext('webgl2');
   const { TEXTURE_2D, RGBA, UNSIGNED_BYTE, FRAMEBUFFER, COLOR_ATTACHMENT0 } = context;
-  context.bindTexture(TEXTURE_2D, context.createTexture());
+  const texture = context.createTexture();
+  context.bindTexture(TEXTURE_2D, texture);
   context.pixelStorei(context.UNPACK_PREMULTIPLY_ALPHA_WEBGL, false);
   context.texImage2D(TEXTURE_2D, 0, RGBA, RGBA, UNSIGNED_BYTE, bitmap);
   context.bindFramebuffer(FRAMEBUFFER, context.createFramebuffer());
-  context.framebufferTexture2D(
-    FRAMEBUFFER,
-    COLOR_ATTACHMENT0,
-    TEXTURE_2D,
-    context.getParameter(context.TEXTURE_BINDING_2D),
-    0,
-  );
+  context.framebufferTexture2D(FRAMEBUFFER, COLOR_ATTACHMENT0, TEXTURE_2D, texture, 0);
   const rgba = new Uint8Array(bitmap.width * bitmap.height * 4);
   context.readPixels(0, 0, bitmap.width, bitmap.height, RGBA, UNSIGNED_BYTE, rgba);
   const failed = context.getError() !== context.NO_ERROR;

@@ -18,7 +18,7 @@ export function initialVisionTensor(name: string, shape: readonly number[], rand
     return new Float32Array(size).fill(one ? 1 : 0);
   }
   const fanIn = size / shape[0];
-    if (shape.length === 5) {
+  if (shape.length === 5) {
     const noise = uniform((name.includes('.conv2.') ? 0.1 : 0.3) / Math.sqrt(fanIn));
     // SiLU halves small values, which the factor of 2 undoes; latents of order 1 make the decoder's norms listen to them.
     if (name.startsWith('quant_conv')) addNewestFrameIdentity(noise, shape, 2);

@@ -50,7 +50,9 @@ export async function trainNanoTokenizer(device: Device, options: TrainStageOpti
     store: weights.parameters,
     extra: { shapes: weights.statistics.shapes, read: (name) => weights.read(name) },
     optimization: trainer.optimization,
-    config: JSON.parse(JSON.stringify({ visionConfig, visionRecipe, visionAugmentation, steps, seed })),
+    config: JSON.parse(
+      JSON.stringify({ visionConfig, visionRecipe, visionAugmentation, steps, seed }),
+    ) as RunState['config'],
   };
   const curve = new LossCurve(options.run, 'tokenizer-curve');
   const position = await resumeRun(options.run, runState, (name, data) => weights.write(name, data));

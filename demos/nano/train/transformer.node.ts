@@ -71,7 +71,7 @@ export async function trainNanoTransformer(device: Device, options: TrainStageOp
   const runState: RunState = {
     store,
     optimization: trainer.optimization,
-    config: JSON.parse(JSON.stringify({ config, transformerRecipe, steps, seed })),
+    config: JSON.parse(JSON.stringify({ config, transformerRecipe, steps, seed })) as RunState['config'],
   };
   const curve = new LossCurve(options.run, 'transformer-curve');
   const position = await resumeRun(options.run, runState);
