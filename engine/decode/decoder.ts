@@ -34,7 +34,7 @@ export interface DecodedBlock {
 }
 
 const softwareChunk = 32;
-const hardwareChunk = 256;
+const hardwareChunk = 128;
 const defaultBlockSteps = 16;
 
 /**
