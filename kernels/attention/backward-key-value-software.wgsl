@@ -1,10 +1,10 @@
 // Gradients of attention with respect to k and v, for adapters without fast workgroup memory. A lane owns four
 // consecutive keys of a key-value head, with their keys, values and gradients in private arrays [dimension] of vec4 over
-// the keys; all lanes read the same (query, head of the group) at the same time. No barrier, and no two lanes add to the
-// same element:
+// the keys; all lanes read the same four rows, (query, head of the group) pairs in query-major order, at the same time.
+// No barrier, and no two lanes add to the same element:
 //   p = exp(scale * q.k - logsumexp),  dv = sum of keep * p * out_gradient,
 //   dk = scale * sum of p * (keep * out_gradient.v - delta) * q,  over queries with start <= key <= query.
-// Grid: x = blocks of 4 * WORKGROUP_SIZE keys, y = key-value heads, z = batch. Tile: 4 * WORKGROUP_SIZE keys x 1 query.
+// Grid: x = blocks of 4 * WORKGROUP_SIZE keys, y = key-value heads, z = batch. Tile: 4 * WORKGROUP_SIZE keys x 4 rows.
 // Workgroup memory: none. Bytes moved: k, v and their gradients, and q and the output gradient once per block of keys.
 // Flops: 8 * HEAD_DIMENSION per visible (query, key, head).
 
@@ -48,6 +48,32 @@ fn pcg4d(key: vec4<u32>) -> vec4<u32> {
   return x;
 }
 
+struct Visible {
+  keys: vec4<bool>,
+  logsumexp: f32,
+  delta: f32,
+}
+
+fn visible(keys: vec4<u32>, row: u32, rows: u32, pair: u32) -> Visible {
+  let statistic = statistics[pair];
+  let query = row / params.group_size;
+  let seen = (keys >= vec4(u32(statistic.z))) & (keys <= vec4(query)) & vec4(row < rows);
+  return Visible(seen, statistic.x, statistic.y);
+}
+
+fn probability(score: vec4<f32>, seen: Visible) -> vec4<f32> {
+  return select(vec4(0.0), exp(min(score - seen.logsumexp, vec4(0.0))), seen.keys);
+}
+
+// 0 or 1 / (1 - rate) for a row and a lane's four keys.
+fn keep_factors(pair: u32, keys: vec4<u32>) -> vec4<f32> {
+  if (DROPOUT == 0u) {
+    return vec4(1.0);
+  }
+  let words = pcg4d(vec4(state[0] + params.site * 0x9e3779b9u, state[1], pair, keys.x / 4u));
+  return select(vec4(0.0), vec4(params.keep_scale), words >= vec4(params.threshold));
+}
+
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
   let vectors = params.vectors;
@@ -75,47 +101,96 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
   }
 
-  for (var query = first_key; query < params.length; query++) {
-    let first_head = (batch * params.length + query) * params.heads + key_head * params.group_size;
-    let first_visible = u32(statistics[first_head].z);
-    if (first_visible > min(query, last_key)) {
+  let rows = params.length * params.group_size;
+  for (var four = first_key * params.group_size; four < rows; four += 4u) {
+    let rows_of_four = min(vec4(four) + vec4(0u, 1u, 2u, 3u), vec4(rows - 1u));
+    let pair = (vec4(batch * params.length) + rows_of_four / params.group_size) * params.heads +
+      vec4(key_head * params.group_size) + rows_of_four % params.group_size;
+    let seen0 = visible(key, four, rows, pair.x);
+    let seen1 = visible(key, four + 1u, rows, pair.y);
+    let seen2 = visible(key, four + 2u, rows, pair.z);
+    let seen3 = visible(key, four + 3u, rows, pair.w);
+    let first_visible = min(
+      min(statistics[pair.x].z, statistics[pair.y].z),
+      min(statistics[pair.z].z, statistics[pair.w].z),
+    );
+    if (u32(first_visible) > last_key) {
       continue;
     }
-    let visible = (key >= vec4(first_visible)) & (key <= vec4(query));
-    for (var pair = first_head; pair < first_head + params.group_size; pair++) {
-      let base = pair * vectors;
-      var score = vec4(0.0);
-      var gradient = vec4(0.0);
-      for (var i = 0u; i < vectors; i++) {
-        let x = vec4<f32>(q[base + i]);
-        let g = out_gradient[base + i];
-        let d = 4u * i;
-        score += keys[d] * x.x + keys[d + 1u] * x.y + keys[d + 2u] * x.z + keys[d + 3u] * x.w;
-        gradient += values[d] * g.x + values[d + 1u] * g.y + values[d + 2u] * g.z + values[d + 3u] * g.w;
-      }
-      let statistic = statistics[pair];
-      let p = select(vec4(0.0), exp(min(score - statistic.x, vec4(0.0))), visible);
-      var keep = vec4(1.0);
-      if (DROPOUT != 0u) {
-        let seed = state[0] + params.site * 0x9e3779b9u;
-        let words = pcg4d(vec4(seed, state[1], pair, own_key.x / 4u));
-        keep = select(vec4(0.0), vec4(params.keep_scale), words >= vec4(params.threshold));
-      }
-      let value_weight = p * keep;
-      let key_weight = p * (keep * gradient - statistic.y);
-      for (var i = 0u; i < vectors; i++) {
-        let x = vec4<f32>(q[base + i]);
-        let g = out_gradient[base + i];
-        let d = 4u * i;
-        key_sum[d] += key_weight * x.x;
-        key_sum[d + 1u] += key_weight * x.y;
-        key_sum[d + 2u] += key_weight * x.z;
-        key_sum[d + 3u] += key_weight * x.w;
-        value_sum[d] += value_weight * g.x;
-        value_sum[d + 1u] += value_weight * g.y;
-        value_sum[d + 2u] += value_weight * g.z;
-        value_sum[d + 3u] += value_weight * g.w;
-      }
+    let at = pair * vectors;
+    var s0 = vec4(0.0);
+    var s1 = vec4(0.0);
+    var s2 = vec4(0.0);
+    var s3 = vec4(0.0);
+    for (var i = 0u; i < vectors; i++) {
+      let a = keys[4u * i];
+      let b = keys[4u * i + 1u];
+      let c = keys[4u * i + 2u];
+      let d = keys[4u * i + 3u];
+      let x0 = vec4<f32>(q[at.x + i]);
+      let x1 = vec4<f32>(q[at.y + i]);
+      let x2 = vec4<f32>(q[at.z + i]);
+      let x3 = vec4<f32>(q[at.w + i]);
+      s0 += a * x0.x + b * x0.y + c * x0.z + d * x0.w;
+      s1 += a * x1.x + b * x1.y + c * x1.z + d * x1.w;
+      s2 += a * x2.x + b * x2.y + c * x2.z + d * x2.w;
+      s3 += a * x3.x + b * x3.y + c * x3.z + d * x3.w;
+    }
+    var g0 = vec4(0.0);
+    var g1 = vec4(0.0);
+    var g2 = vec4(0.0);
+    var g3 = vec4(0.0);
+    for (var i = 0u; i < vectors; i++) {
+      let a = values[4u * i];
+      let b = values[4u * i + 1u];
+      let c = values[4u * i + 2u];
+      let d = values[4u * i + 3u];
+      let x0 = out_gradient[at.x + i];
+      let x1 = out_gradient[at.y + i];
+      let x2 = out_gradient[at.z + i];
+      let x3 = out_gradient[at.w + i];
+      g0 += a * x0.x + b * x0.y + c * x0.z + d * x0.w;
+      g1 += a * x1.x + b * x1.y + c * x1.z + d * x1.w;
+      g2 += a * x2.x + b * x2.y + c * x2.z + d * x2.w;
+      g3 += a * x3.x + b * x3.y + c * x3.z + d * x3.w;
+    }
+    let keep0 = keep_factors(pair.x, own_key);
+    let keep1 = keep_factors(pair.y, own_key);
+    let keep2 = keep_factors(pair.z, own_key);
+    let keep3 = keep_factors(pair.w, own_key);
+    let p0 = probability(s0, seen0);
+    let p1 = probability(s1, seen1);
+    let p2 = probability(s2, seen2);
+    let p3 = probability(s3, seen3);
+    let k0 = p0 * (keep0 * g0 - seen0.delta);
+    let k1 = p1 * (keep1 * g1 - seen1.delta);
+    let k2 = p2 * (keep2 * g2 - seen2.delta);
+    let k3 = p3 * (keep3 * g3 - seen3.delta);
+    for (var i = 0u; i < vectors; i++) {
+      let x0 = vec4<f32>(q[at.x + i]);
+      let x1 = vec4<f32>(q[at.y + i]);
+      let x2 = vec4<f32>(q[at.z + i]);
+      let x3 = vec4<f32>(q[at.w + i]);
+      let d = 4u * i;
+      key_sum[d] += k0 * x0.x + k1 * x1.x + k2 * x2.x + k3 * x3.x;
+      key_sum[d + 1u] += k0 * x0.y + k1 * x1.y + k2 * x2.y + k3 * x3.y;
+      key_sum[d + 2u] += k0 * x0.z + k1 * x1.z + k2 * x2.z + k3 * x3.z;
+      key_sum[d + 3u] += k0 * x0.w + k1 * x1.w + k2 * x2.w + k3 * x3.w;
+    }
+    let v0 = p0 * keep0;
+    let v1 = p1 * keep1;
+    let v2 = p2 * keep2;
+    let v3 = p3 * keep3;
+    for (var i = 0u; i < vectors; i++) {
+      let x0 = out_gradient[at.x + i];
+      let x1 = out_gradient[at.y + i];
+      let x2 = out_gradient[at.z + i];
+      let x3 = out_gradient[at.w + i];
+      let d = 4u * i;
+      value_sum[d] += v0 * x0.x + v1 * x1.x + v2 * x2.x + v3 * x3.x;
+      value_sum[d + 1u] += v0 * x0.y + v1 * x1.y + v2 * x2.y + v3 * x3.y;
+      value_sum[d + 2u] += v0 * x0.z + v1 * x1.z + v2 * x2.z + v3 * x3.z;
+      value_sum[d + 3u] += v0 * x0.w + v1 * x1.w + v2 * x2.w + v3 * x3.w;
     }
   }
 

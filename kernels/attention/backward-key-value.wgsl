@@ -194,18 +194,23 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         right[slot * STRIDE + load % 8u] = right_value;
       }
       workgroupBarrier();
-      for (var i = 0u; i < 4u; i++) {
-        var product = vec4(0.0);
-        for (var quad = 0u; quad < 8u; quad++) {
-          // Rows 4 * quad + (0, 1, 2, 3) lie in slots quad + (0, 8, 16, 24).
+      var products = array<vec4<f32>, 4>();
+      for (var quad = 0u; quad < 8u; quad++) {
+        // Rows 4 * quad + (0, 1, 2, 3) lie in slots quad + (0, 8, 16, 24).
+        let b0 = right[quad * STRIDE + across];
+        let b1 = right[(quad + 8u) * STRIDE + across];
+        let b2 = right[(quad + 16u) * STRIDE + across];
+        let b3 = right[(quad + 24u) * STRIDE + across];
+        for (var i = 0u; i < 4u; i++) {
           let w = weights[(down + 8u * i) * STRIDE + quad];
-          product += w.x * right[quad * STRIDE + across] + w.y * right[(quad + 8u) * STRIDE + across] +
-            w.z * right[(quad + 16u) * STRIDE + across] + w.w * right[(quad + 24u) * STRIDE + across];
+          products[i] += w.x * b0 + w.y * b1 + w.z * b2 + w.w * b3;
         }
+      }
+      for (var i = 0u; i < 4u; i++) {
         if (second) {
-          key_sum[i * CHUNKS + chunk] += product;
+          key_sum[i * CHUNKS + chunk] += products[i];
         } else {
-          value_sum[i * CHUNKS + chunk] += product;
+          value_sum[i * CHUNKS + chunk] += products[i];
         }
       }
       workgroupBarrier();

@@ -14,7 +14,7 @@ export interface AttentionDropout<T extends Operand> {
   readonly state: T;
 }
 
-export const largestHeadDimension = 128;
+const largestHeadDimension = 128;
 
 /** @throws Emu3Error `shape` unless the head dimension is a multiple of 4 up to 128 and key-value heads divide heads. */
 export function checkAttentionShape(kernel: string, shape: AttentionShape): void {

@@ -41,7 +41,7 @@ function withTraits(graph: Graph, software: boolean): Graph {
     get: (target, property) => {
       if (property === 'traits') return { ...target.traits, software };
       const value: unknown = Reflect.get(target, property, target);
-      return typeof value === 'function' ? value.bind(target) : value;
+      return typeof value === 'function' ? (value as (...args: unknown[]) => unknown).bind(target) : value;
     },
   });
 }
@@ -89,8 +89,8 @@ describe.each([true, false])('attention, software files %s', (software) => {
   });
 
   it.each([
-    [1, 37, 4, 2, 8, true],
-    [2, 9, 2, 2, 36, false],
+    [1, 34, 2, 1, 4, true],
+    [1, 9, 2, 1, 36, false],
   ])('has the gradients of the reference, batch %i length %i heads %i/%i of %i', async (...sizes) => {
     const [batch, length, heads, keyValueHeads, headDimension, withDropout] = sizes;
     const shape = { batch, length, heads, keyValueHeads, headDimension };
