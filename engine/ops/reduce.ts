@@ -21,31 +21,3 @@ export function sum(graph: Graph, x: Tensor, scale = 1): Tensor {
   });
   return out;
 }
-
-/**
- * Mean over all elements of (x - y)^2, in f32, shape [1]; differentiable with respect to both.
- *
- * @throws Emu3Error `shape` when x and y differ in their number of elements.
- */
-export function meanSquaredError(graph: Graph, x: Tensor, y: Tensor): Tensor {
-  const out = graph.temporary([1], 'f32', 'mean squared error');
-  const scratch = scratchFor(graph, elementCount(x.shape));
-  const gradientOf = (gradient: Tensor, like: Tensor, negate: boolean): Tensor => {
-    const inputGradient = graph.temporary(like.shape, 'f32', 'mean squared error gradient');
-    graph.node({
-      name: 'meanSquaredErrorBackward',
-      inputs: [x, y, gradient],
-      outputs: [inputGradient],
-      calls: [kernels.meanSquaredErrorBackward(graph.traits, { x, y, gradient, out: inputGradient, negate })],
-    });
-    return inputGradient;
-  };
-  graph.node({
-    name: 'meanSquaredError',
-    inputs: [x, y],
-    outputs: scratch ? [out, scratch] : [out],
-    calls: kernels.meanSquaredError(graph.traits, { x, y, out, scratch }),
-    backward: ([gradient]) => [gradient && gradientOf(gradient, x, false), gradient && gradientOf(gradient, y, true)],
-  });
-  return out;
-}

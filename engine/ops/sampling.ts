@@ -10,7 +10,6 @@ import type { Graph, Tensor } from '../graph/index.js';
 export {
   packAllowedRanges,
   packSamplerState,
-  samplerStateIndex,
   samplerStateLength,
   type AllowedRange,
   type SamplerOptions,

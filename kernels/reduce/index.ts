@@ -9,17 +9,9 @@ import {
 } from '../core/types.js';
 import columnSumsSource from './column-sums.wgsl';
 import reduceSource from './reduce.wgsl';
-import squaredDifferenceSource from './squared-difference.wgsl';
-import meanSquaredErrorBackwardSource from './mean-squared-error-backward.wgsl';
 
 const columnSumsKernel = defineKernel('column-sums', columnSumsSource, { aliases: { TypeIn: 'f32', TypeOut: 'f32' } });
 const reduceKernel = defineKernel('reduce', reduceSource, { aliases: { TypeX: 'f32' } });
-const squaredDifferenceKernel = defineKernel('squared-difference', squaredDifferenceSource, {
-  aliases: { TypeX: 'f32', TypeY: 'f32' },
-});
-const meanSquaredErrorBackwardKernel = defineKernel('mean-squared-error-backward', meanSquaredErrorBackwardSource, {
-  aliases: { TypeX: 'f32', TypeY: 'f32' },
-});
 
 /** How many parts the rows are summed in; a function of the shape alone, so that results repeat. */
 function columnSplits(rows: number, columns: number): number {
@@ -164,66 +156,4 @@ export function reduceAll<T extends Operand>(
     reduceStage(traits, { x, out: target, count, chunks, operation, scale: 1 }),
     reduceStage(traits, { x: target, out, count: chunks, chunks: 1, operation: second, scale }),
   ];
-}
-
-/**
- * out[0] = mean over all elements of (x - y)^2, in two stages of fixed order; x and y f32 or f16, out f32.
- *
- * @throws Emu3Error `shape` when x and y differ in their number of elements, or as {@link reduceAll}.
- */
-export function meanSquaredError<T extends Operand>(
-  traits: KernelTraits,
-  args: { x: T; y: T } & Scratched<T>,
-): KernelCall<T>[] {
-  const { x, y, out } = args;
-  const count = sameCount(x, y);
-  const target = reductionTarget(count, args);
-  const chunks = chunksOf(count);
-  const first = squaredDifferenceKernel.call({
-    aliases: { TypeX: x.dtype, TypeY: y.dtype },
-    overrides: { WORKGROUP_SIZE: traits.software ? 8 : 256 },
-    params: { count, perChunk: divideRoundUp(count, chunks), scale: 1 / count },
-    bindings: { x, y, out: target },
-    grid: [chunks, 1, 1],
-    bytes: count * (bytesPerElement[x.dtype] + bytesPerElement[y.dtype]) + chunks * 4,
-    flops: 3 * count,
-  });
-  if (chunks === 1) return [first];
-  return [
-    first,
-    reduceStage(traits, { x: target, out, count: chunks, chunks: 1, operation: operations.sum, scale: 1 }),
-  ];
-}
-
-/**
- * out = 2 (x - y) / count * gradient[0]: the gradient of {@link meanSquaredError} with respect to x, or with
- * `negate` to y. gradient and out are f32.
- */
-export function meanSquaredErrorBackward<T extends Operand>(
-  traits: KernelTraits,
-  args: { x: T; y: T; gradient: T; out: T; negate?: boolean },
-): KernelCall<T> {
-  const { x, y, gradient, out } = args;
-  const count = sameCount(x, y);
-  if (elementCount(out.shape) !== count || elementCount(gradient.shape) !== 1) {
-    throw shapeError('mean-squared-error-backward', `out [${out.shape}] or gradient [${gradient.shape}] does not fit`);
-  }
-  const workgroupSize = traits.software ? 32 : 64;
-  return meanSquaredErrorBackwardKernel.call({
-    aliases: { TypeX: x.dtype, TypeY: y.dtype },
-    overrides: { WORKGROUP_SIZE: workgroupSize },
-    params: { count, scale: (args.negate === true ? -2 : 2) / count },
-    bindings: { x, y, gradient, out },
-    grid: linearGrid(divideRoundUp(count, workgroupSize * 4)),
-    bytes: count * (bytesPerElement[x.dtype] + bytesPerElement[y.dtype] + 4),
-    flops: 2 * count,
-  });
-}
-
-function sameCount(x: Operand, y: Operand): number {
-  const count = elementCount(x.shape);
-  if (elementCount(y.shape) !== count) {
-    throw shapeError('mean-squared-error', `x [${x.shape}] and y [${y.shape}] differ in size`);
-  }
-  return count;
 }

@@ -21,15 +21,3 @@ export function columnSumsReference(x: ArrayLike<number>, rows: number, columns:
   }
   return out;
 }
-
-/** Mean of (x - y)^2 over all elements. */
-export function meanSquaredErrorReference(x: ArrayLike<number>, y: ArrayLike<number>): number {
-  let sum = 0;
-  for (let index = 0; index < x.length; index++) sum += ((x[index] ?? 0) - (y[index] ?? 0)) ** 2;
-  return sum / x.length;
-}
-
-/** d(mean squared error)/dx = 2 (x - y) / count; dy is its negative. */
-export function meanSquaredErrorBackwardReference(x: ArrayLike<number>, y: ArrayLike<number>): Float64Array {
-  return Float64Array.from({ length: x.length }, (_, index) => (2 * ((x[index] ?? 0) - (y[index] ?? 0))) / x.length);
-}

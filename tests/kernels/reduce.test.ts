@@ -75,30 +75,6 @@ test.each([
   }
 });
 
-test.each([1, 5, 4097, 50_001])('mean squared error of %i elements', async (count) => {
-  const x = pseudoRandom(count, 1);
-  const y = pseudoRandom(count, 2);
-  const { out } = await runKernel({
-    inputs: { x: { shape: [count], data: x }, y: { shape: [count], data: y } },
-    outputs: { out: { shape: [1] }, scratch: { shape: scratchShape(count) } },
-    calls: (t, traits) => kernels.meanSquaredError(traits, t),
-  });
-  expectClose(out, [references.meanSquaredErrorReference(x, y)], { relative: 3e-6 }, 'error');
-  for (const negate of [false, true]) {
-    const backward = await runKernel({
-      inputs: {
-        x: { shape: [count], data: x },
-        y: { shape: [count], data: y },
-        gradient: { shape: [1], data: new Float32Array([negate ? -3 : 3]) },
-      },
-      outputs: { out: { shape: [count] } },
-      calls: (t, traits) => kernels.meanSquaredErrorBackward(traits, { ...t, negate }),
-    });
-    const expected = references.meanSquaredErrorBackwardReference(x, y).map((value) => 3 * value);
-    expectClose(backward.out, expected, { relative: 1e-5, absolute: 1e-9 }, 'gradient');
-  }
-});
-
 test('refuses shapes that do not fit and missing scratch', async () => {
   const { traits } = await testDevice();
   const of = (...shape: number[]) => ({ shape, dtype: 'f32' as const });
@@ -106,7 +82,6 @@ test('refuses shapes that do not fit and missing scratch', async () => {
   expect(() => kernels.columnSums(traits, { x: of(5000, 3), out: of(3) })).toThrow(/scratch/);
   expect(() => kernels.reduceAll(traits, { x: of(4), out: of(2), reduction: 'sum' })).toThrow(/not one element/);
   expect(() => kernels.reduceAll(traits, { x: of(9000), out: of(1), reduction: 'sum' })).toThrow(/scratch/);
-  expect(() => kernels.meanSquaredError(traits, { x: of(4), y: of(5), out: of(1) })).toThrow(/differ/);
 });
 
 test('gradients of the sum', async () => {
@@ -114,16 +89,5 @@ test('gradients of the sum', async () => {
     inputs: { x: { shape: [3, 5], data: pseudoRandom(15, 1) } },
     build: (graph, { x }) => ops.sum(graph, x, 0.5),
     reference: ({ x }) => Float64Array.of(references.sumReference(x) / 2),
-  });
-});
-
-test('gradients of the mean squared error', async () => {
-  await checkGradients({
-    inputs: {
-      x: { shape: [3, 5], data: pseudoRandom(15, 1) },
-      y: { shape: [3, 5], data: pseudoRandom(15, 2) },
-    },
-    build: (graph, { x, y }) => ops.meanSquaredError(graph, x, y),
-    reference: ({ x, y }) => Float64Array.of(references.meanSquaredErrorReference(x, y)),
   });
 });

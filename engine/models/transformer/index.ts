@@ -1,7 +1,6 @@
 export { attentionHeadDimension, headDimension, type TransformerConfig } from './config.js';
 export {
   attendSequences,
-  dropoutSites,
   languageHead,
   transformerForward,
   transformerRotaryTable,

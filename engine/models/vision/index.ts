@@ -1,5 +1,5 @@
-export { batchNormEpsilon, groupNormEpsilon, normGroups, type VisionContext } from './blocks.js';
-export { spatialFactor, temporalHalvings, type VisionConfig } from './config.js';
+export type { VisionContext } from './blocks.js';
+export { spatialFactor, type VisionConfig } from './config.js';
 export { decode } from './decoder.js';
 export { encode, type EncoderResult } from './encoder.js';
 export { VisionTokenizer, type CodeClip, type EncodedClip, type PixelClip } from './tokenizer.js';
