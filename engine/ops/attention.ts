@@ -2,6 +2,10 @@ import {
   attentionBackwardKeyValue,
   attentionBackwardQuery,
   attentionBackwardStatistics,
+  attentionCached,
+  attentionCacheWrite,
+  attentionDecode,
+  attentionDecodeSplits,
   attentionForward,
   type AttentionDropout,
   type AttentionShape,
@@ -68,6 +72,79 @@ export function attention(
       });
       return [qGradient, kGradient, vGradient];
     },
+  });
+  return out;
+}
+
+/** Keys and values of earlier positions, `[batch, keyValueHeads, capacity, headDimension]` each, f32 or f16. */
+export interface KeyValueCache {
+  readonly keys: Tensor;
+  readonly values: Tensor;
+}
+
+/**
+ * Appends keys and values `[batch * length, keyValueHeads * headDimension]` to a persistent cache, token i of row b at
+ * `position[b] + i` (u32 `[batch]`). Emit it before the attention that is to see them.
+ */
+export function cacheWrite(graph: Graph, k: Tensor, v: Tensor, cache: KeyValueCache, position: Tensor): void {
+  graph.node({
+    name: 'attention cache-write',
+    inputs: [k, v, position],
+    outputs: [cache.keys, cache.values],
+    calls: [attentionCacheWrite(graph.traits, { k, v, keyCache: cache.keys, valueCache: cache.values, position })],
+  });
+}
+
+export interface CachedAttentionOptions {
+  readonly heads: number;
+  /** u32 `[batch]`: first visible key of each row. */
+  readonly start: Tensor;
+  /** u32 `[batch]`: where the first query of each row stands in the cache. */
+  readonly position: Tensor;
+}
+
+/**
+ * Attention of new tokens `q` `[batch * length, heads * headDimension]`, already written to the cache, against all of
+ * it: query i of row b sees keys `start[b] <= j <= position[b] + i`. One token per row takes the decoding kernels, more
+ * the prefill kernel. Not differentiable.
+ */
+export function attentionWithCache(
+  graph: Graph,
+  q: Tensor,
+  cache: KeyValueCache,
+  options: CachedAttentionOptions,
+): Tensor {
+  const { heads, start, position } = options;
+  const { traits } = graph;
+  const [batch = 0, keyValueHeads = 0, , headDimension = 0] = cache.keys.shape;
+  const length = (q.shape[0] ?? 0) / batch;
+  const out = graph.temporary(q.shape, q.dtype, 'attention');
+  const inputs = [q, cache.keys, cache.values, start, position];
+  const operands = { q, keyCache: cache.keys, valueCache: cache.values, start, position, out };
+  if (length === 1) {
+    const splits = attentionDecodeSplits(traits);
+    const scratch =
+      splits === 0
+        ? undefined
+        : {
+            partials: graph.temporary([batch, heads, splits, headDimension], 'f32', 'attention partial sums'),
+            statistics: graph.temporary([batch, heads, splits, 2], 'f32', 'attention partial statistics'),
+          };
+    graph.node({
+      name: 'attention decode',
+      inputs,
+      outputs: scratch === undefined ? [out] : [out, scratch.partials, scratch.statistics],
+      calls: attentionDecode(traits, { ...operands, heads, scratch }),
+    });
+    return out;
+  }
+  const shape = { batch, length, heads, keyValueHeads, headDimension };
+  const logsumexp = graph.temporary([batch * length, heads], 'f32', 'attention log-sum-exp');
+  graph.node({
+    name: 'attention cached',
+    inputs,
+    outputs: [out, logsumexp],
+    calls: [attentionCached(traits, { ...operands, logsumexp, shape })],
   });
   return out;
 }
