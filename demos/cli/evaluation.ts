@@ -13,8 +13,10 @@ import { withProgress } from './progress.js';
 import type { Terminal } from './terminal.js';
 
 export interface EvaluationOptions {
-  /** Prompts over trained pairs; all held-out pairs come in addition. */
+  /** Prompts over trained pairs. */
   prompts: number;
+  /** Prompts over held-out pairs; default all. */
+  heldOut?: number | undefined;
   /** Of the choice of prompts and of the pictures. */
   seed: number;
   /** Pictures drawn or reconstructed side by side. */
@@ -29,8 +31,8 @@ export interface Evaluation {
   scores: Record<'drawn' | 'artwork' | 'reconstructed' | 'shuffledPrompts', SplitScores>;
   /** The tokenizer on artwork that neither network was trained on. PSNR in dB over bytes, means over pictures. */
   reconstruction: { pictures: number; psnr: number; lowestPsnr: number; ssim: number };
-  /** Codes in use over the artwork of all concepts; perplexity is e to the entropy of their frequencies. */
-  codebook: { size: number; used: number; perplexity: number };
+  /** Codes in use over the artwork above; perplexity is e to the entropy of their frequencies. */
+  codebook: { pictures: number; size: number; used: number; perplexity: number };
   drawing: { tokens: number; seconds: number; tokensPerSecond: number };
 }
 
@@ -59,15 +61,16 @@ export async function evaluate(
   terminal.err('rendering the artwork ...\n');
   const { items, tokenizerHeldout } = await loadEmojiDataset();
   const random = new SeededRandom(options.seed);
-  const trained = random.shuffled(items.filter(({ split }) => split === 'train')).slice(0, options.prompts);
-  const chosen = [...trained, ...items.filter(({ split }) => split === 'heldout')];
+  const draw = (split: EmojiItem['split'], count?: number): EmojiItem[] =>
+    random.shuffled(items.filter((item) => item.split === split)).slice(0, count);
+  const trained = draw('train', options.prompts);
+  const chosen = [...trained, ...draw('heldout', options.heldOut)];
 
   const { drawn, drawing } = await drawPictures(terminal, emu3, chosen, options);
   const { vision } = emu3;
-  const all = await reconstruct(terminal, vision, 'artwork', items, options.batch);
+  const seen = await reconstruct(terminal, vision, 'artwork', chosen, options.batch);
   const unseen = await reconstruct(terminal, vision, 'unseen artwork', tokenizerHeldout, options.batch);
-  const reconstructionOf = new Map(items.map((item, index) => [item.id, all.pictures[index]]));
-  const reconstructed = chosen.map((item) => ({ ...item, rgb: reconstructionOf.get(item.id) ?? item.rgb }));
+  const reconstructed = chosen.map((item, index) => ({ ...item, rgb: seen.pictures[index] }));
 
   terminal.err('scoring ...\n');
   const psnrs = tokenizerHeldout.map(({ rgb }, index) => psnr(rgb, unseen.pictures[index]));
@@ -87,7 +90,10 @@ export async function evaluate(
       lowestPsnr: Math.min(...psnrs),
       ssim: mean(ssims),
     },
-    codebook: codebookUsage(all.codes, vision.config.codebook_size),
+    codebook: {
+      pictures: chosen.length + psnrs.length,
+      ...codebookUsage([...seen.codes, ...unseen.codes], vision.config.codebook_size),
+    },
     drawing,
   };
   const ofSplit = (split: EmojiItem['split']): Uint8Array[] =>
@@ -165,7 +171,7 @@ async function reconstruct(
   return { pictures, codes };
 }
 
-function codebookUsage(codes: readonly Uint32Array[], size: number): Evaluation['codebook'] {
+function codebookUsage(codes: readonly Uint32Array[], size: number): Omit<Evaluation['codebook'], 'pictures'> {
   const counts = new Float64Array(size);
   for (const group of codes) for (const code of group) counts[code] += 1;
   const total = counts.reduce((sum, count) => sum + count, 0);

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { cli } from './support.js';
 
 describe('usage', () => {
@@ -36,6 +36,16 @@ describe('usage', () => {
     const help = await cli(['generate', '--help']);
     expect(help.code).toBe(0);
     for (const option of ['--guidance', '--top-k', '--ratio', '--json']) expect(help.out).toContain(option);
+  });
+});
+
+describe('failures', () => {
+  it('shows where they come from when asked to', async () => {
+    const args = ['decode', 'no-such-file.json', '--model', 'no-such-folder'];
+    expect((await cli(args)).err).not.toMatch(/\n\s+at /);
+    vi.stubEnv('EMU3_DEBUG', '1');
+    expect((await cli(args)).err).toMatch(/\n\s+at /);
+    vi.unstubAllEnvs();
   });
 });
 

@@ -46,8 +46,8 @@ export async function writeText(path: string, text: string): Promise<void> {
   await replaceFile(path, [new TextEncoder().encode(text)]);
 }
 
-/** A whole model with random weights: pictures of 32 x 32 pixels, 4 x 4 tokens. Returns its folder. */
-export async function writeTinyModel(folder: string): Promise<string> {
+/** A whole model with random weights, by default for pictures of 32 x 32 pixels, 4 x 4 tokens. Returns its folder. */
+export async function writeTinyModel(folder: string, side = 32): Promise<string> {
   const random = new SeededRandom(5);
   await writeNetwork(
     join(folder, 'vision_tokenizer'),
@@ -73,7 +73,7 @@ export async function writeTinyModel(folder: string): Promise<string> {
     attention_dropout: 0,
     initializer_range: 0.02,
     tie_word_embeddings: false,
-    image_area: 32 * 32,
+    image_area: side * side,
     pad_token_id: special.pad,
     bos_token_id: special.bos,
     eos_token_id: special.eos,

@@ -18,6 +18,7 @@ import type { Terminal } from '../terminal.js';
 
 interface EvalOptions extends RunChoice, SamplingChoice {
   prompts: number;
+  heldOut?: number;
   batch: number;
   output?: string;
   grid?: string;
@@ -34,6 +35,7 @@ export function addEval(program: Command, terminal: Terminal): void {
     .command('eval')
     .description('score the nano model: what its pictures show, controls, reconstruction')
     .option('--prompts <n>', 'trained (concept, style) pairs to draw', numberOption({ from: 1, whole: true }), 200)
+    .option('--held-out <n>', 'held-out pairs to draw (default: all)', numberOption({ from: 1, whole: true }))
     .addOption(seedOption('of the choice of prompts and the pictures').default(defaultSeed))
     .option('--batch <n>', 'pictures side by side', numberOption({ from: 1, to: 64, whole: true }), 8)
     .option('-o, --output <file>', 'write the report as JSON')
@@ -45,6 +47,7 @@ async function evalModel(terminal: Terminal, options: EvalOptions): Promise<void
   for (const path of [options.output, options.grid]) if (path !== undefined) await checkOutput(path);
   const request: EvaluationOptions = {
     prompts: options.prompts,
+    heldOut: options.heldOut,
     seed: options.seed ?? defaultSeed,
     batch: options.batch,
     sampling: samplingRequest(options),
@@ -53,7 +56,8 @@ async function evalModel(terminal: Terminal, options: EvalOptions): Promise<void
   const { evaluate } = await import('../evaluation.js');
   await withModel(terminal, options, async (emu3, device) => {
     const { evaluation, pictures } = await evaluate(terminal, emu3, request);
-    const sampling = { ...emu3.defaults, ...request.sampling };
+    const { temperature, topK, topP, guidance, negativePrompt } = { ...emu3.defaults, ...request.sampling };
+    const sampling = { temperature, topK, topP, guidance, negativePrompt };
     const report = { model: options.model ?? 'nano', adapter: device.choice.description, sampling, ...evaluation };
     if (options.output !== undefined) await writeOutput(options.output, jsonText(report));
     if (options.grid !== undefined) {
@@ -91,7 +95,7 @@ function describe({ scores, reconstruction, codebook, drawing, prompts }: Evalua
     formatTable(heading, rows),
     `\nreconstruction of ${reconstruction.pictures} pictures never trained on: PSNR ${reconstruction.psnr.toFixed(2)} dB`,
     ` (lowest ${reconstruction.lowestPsnr.toFixed(2)} dB), SSIM ${reconstruction.ssim.toFixed(4)}\n`,
-    `codebook: ${codebook.used} of ${codebook.size} codes in use, perplexity ${codebook.perplexity.toFixed(0)}\n`,
+    `codebook: ${codebook.used} of ${codebook.size} codes in use over ${codebook.pictures} pictures, perplexity ${codebook.perplexity.toFixed(0)}\n`,
     `drawing: ${prompts.trained + prompts.heldOut} pictures, ${drawing.tokensPerSecond.toFixed(1)} tokens/s\n`,
   ].join('');
 }
