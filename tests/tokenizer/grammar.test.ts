@@ -8,8 +8,8 @@ import {
   PrefixGrammar,
 } from '../../tokenizer/document/grammar.js';
 import { videoSegments } from '../../tokenizer/document/segments.js';
-import type { SpecialTokens } from '../../tokenizer/special.js';
 import { isVisual, roleOf } from '../../tokenizer/special.js';
+import { specialTokens, type RecordedTokens } from '../parity/special.js';
 import { readGoldenJson } from '../support/golden.js';
 import { errorCode } from './golden.js';
 
@@ -20,22 +20,8 @@ interface Recorded {
   two_img_tokens: { h: number; w: number; img_positions: [number, number]; length: number; allowed: string };
 }
 
-interface ToyTokens {
-  pad: number;
-  bos: number;
-  eos: number;
-  eol: number;
-  eof: number;
-  img: number;
-  boi: number;
-  eoi: number;
-  vis_start: number;
-  n_visual: number;
-}
-
 const recorded = readGoldenJson('generate/prefix_constraint.json') as Recorded;
-const toy = readGoldenJson('lm/tokens.json') as ToyTokens;
-const special: SpecialTokens = { ...toy, visualStart: toy.vis_start, visualCount: toy.n_visual };
+const special = specialTokens(readGoldenJson('lm/tokens.json') as RecordedTokens);
 
 const letters: Record<TokenClass, string> = { visual: 'v', eol: 'l', eof: 'f', eoi: 'i', eos: 's', pad: 'p' };
 
