@@ -29,22 +29,24 @@ const height = 420;
 /** Draws training curves over the step as an SVG document, without a browser. Fields no point has are left out. */
 export function plotCurve(points: readonly CurvePoint[], plot: CurvePlot): string {
   const chart = echarts.init(null, null, { renderer: 'svg', ssr: true, width, height });
-  const axis = (name: string, logarithmic: boolean): object => ({
+  const axis = (name: string, logarithmic: boolean, lines: boolean): object => ({
     type: logarithmic ? 'log' : 'value',
     name,
     nameLocation: 'middle',
     nameGap: 52,
     scale: true,
+    splitLine: { show: lines },
     axisLabel: { formatter: (value: number) => String(Number(value.toPrecision(4))) },
   });
   chart.setOption({
     animation: false,
     backgroundColor: '#ffffff',
-    title: { text: plot.title, left: 'center' },
-    legend: { top: 30 },
-    grid: { left: 76, right: 76, top: 66, bottom: 48 },
+    textStyle: { fontFamily: 'sans-serif' },
+    title: { text: plot.title, left: 'center', textStyle: { fontSize: 16 } },
+    legend: { top: 34, icon: 'roundRect', itemHeight: 4, itemGap: 32 },
+    grid: { left: 76, right: 76, top: 70, bottom: 48 },
     xAxis: { type: 'value', name: 'optimiser step', nameLocation: 'middle', nameGap: 28, min: 0, max: 'dataMax' },
-    yAxis: [axis(plot.left.label, plot.left.logarithmic ?? false), axis(plot.right?.label ?? '', false)],
+    yAxis: [axis(plot.left.label, plot.left.logarithmic ?? false, true), axis(plot.right?.label ?? '', false, false)],
     series: plot.series
       .filter(({ field }) => points.some((point) => Number.isFinite(point[field])))
       .map(({ field, label, right }) => ({
