@@ -1,27 +1,17 @@
 // Bundles the package and its programs into dist/. `--types` adds the declarations that are published.
 import { build } from 'esbuild';
 import { existsSync } from 'node:fs';
-import { copyFile, mkdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { buildPage, bundling } from './bundle.mjs';
 import { root, runPackage } from './prepare.mjs';
 
 const dist = join(root, 'dist');
-const common = {
-  absWorkingDir: root,
-  bundle: true,
-  format: 'esm',
-  target: 'es2022',
-  loader: { '.wgsl': 'text' },
-  sourcemap: true,
-  logLevel: 'warning',
-};
 
 /** What the package exports: no packages inside, shared code in chunks, so that users' bundlers can drop the rest. */
 const library = { index: 'index.ts', node: 'node.ts', cli: 'demos/cli/main.ts' };
 /** Programs of the repository. */
-const programs = { bench: 'bench/main.ts', golden: 'tests/parity/main.ts' };
-/** Code of the demo page, everything inside; a worker is an entry of its own. */
-const page = { main: 'demos/web/main.ts', worker: 'demos/web/worker.ts' };
+const programs = { bench: 'bench/main.ts', golden: 'tests/parity/main.ts', demo: 'demos/web/serve.node.ts' };
 
 const present = (entries) =>
   Object.fromEntries(Object.entries(entries).filter(([, path]) => existsSync(join(root, path))));
@@ -33,7 +23,7 @@ if (forPublishing) await rm(dist, { recursive: true, force: true });
 await mkdir(dist, { recursive: true });
 await rm(join(dist, '.built'), { force: true });
 await build({
-  ...common,
+  ...bundling,
   entryPoints: present({ ...library, ...programs }),
   outdir: dist,
   chunkNames: 'chunks/[name]-[hash]',
@@ -41,11 +31,7 @@ await build({
   packages: 'external',
   splitting: true,
 });
-const pageEntries = present(page);
-if (Object.keys(pageEntries).length > 0) {
-  await build({ ...common, entryPoints: pageEntries, outdir: join(dist, 'web'), platform: 'browser', minify: true });
-  await copyFile(join(root, 'demos', 'web', 'index.html'), join(dist, 'web', 'index.html'));
-}
+await buildPage(join(dist, 'web'));
 if (forPublishing) {
   const { code } = await runPackage('typescript/bin/tsc', ['-p', 'tsconfig.build.json']);
   if (code !== 0) process.exit(code);

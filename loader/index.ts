@@ -5,6 +5,7 @@ export { openHttpSource } from './source-http.js';
 export type { HttpOptions } from './source-http.js';
 export { memoryFolder, urlFolder } from './folder.js';
 export type { ModelFolder } from './folder.js';
+export { readAhead } from './read-ahead.js';
 export type { JsonValue } from './json.js';
 export type { Dtype, TensorValues, WritableDtype } from './safetensors/dtype.js';
 export { parseHeader, readHeader } from './safetensors/header.js';

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import source from '../tooling/one.wgsl';
 import { openChromium } from './chromium.js';
-import { serveFolders } from './server.js';
+import { serveFolders } from '../../demos/web/static-server.node.js';
 
 test('the browser computes with WebGPU on a page of our own server', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'emu3-page-'));

@@ -3,6 +3,7 @@ import { stat } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { extname, join, resolve, sep } from 'node:path';
+import { Emu3Error } from '../../kernels/core/errors.js';
 
 const types: Readonly<Record<string, string>> = {
   '.html': 'text/html; charset=utf-8',
@@ -22,17 +23,22 @@ export interface StaticServer {
 }
 
 /**
- * Serves folders on a free port of the loopback interface, with byte ranges as the loader asks for them.
+ * Serves folders on the loopback interface, with byte ranges as the loader asks for them.
  * @param folders URL prefix (`''` for the root, `/model`) to folder; the longest matching prefix wins.
+ * @param port 0 takes a free one.
+ * @throws Emu3Error `io` when the port is in use.
  */
-export async function serveFolders(folders: Readonly<Record<string, string>>): Promise<StaticServer> {
+export async function serveFolders(folders: Readonly<Record<string, string>>, port = 0): Promise<StaticServer> {
   const prefixes = Object.entries(folders).sort(([a], [b]) => b.length - a.length);
   const server = createServer((request, response) => {
     answer(prefixes, request, response).catch((error: unknown) => {
       response.destroy(error instanceof Error ? error : undefined);
     });
   });
-  await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
+  await new Promise<void>((done, fail) => {
+    server.once('error', (cause) => fail(portError(port, cause)));
+    server.listen(port, '127.0.0.1', done);
+  });
   const address = server.address();
   if (address === null || typeof address === 'string') throw new TypeError('the server has no port');
   return {
@@ -43,6 +49,15 @@ export async function serveFolders(folders: Readonly<Record<string, string>>): P
         server.closeAllConnections();
       }),
   };
+}
+
+function portError(port: number, cause: Error): Emu3Error {
+  return new Emu3Error(`The port ${port} cannot be listened on.`, {
+    code: 'io',
+    where: '127.0.0.1',
+    fix: 'Give another one with --port, or 0 for any that is free.',
+    cause,
+  });
 }
 
 async function answer(
