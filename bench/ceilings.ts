@@ -85,6 +85,8 @@ const gpuForms: readonly StreamForm[] = [
   { workgroupSize: 128, vectors: 16 },
 ];
 const multiplyAddIterations = 1024;
+/** Samples that count as of the same minutes: of a case and of those just before it. */
+const recentSamples = 24;
 
 /**
  * Programs that measure an adapter's ceilings again and again, quickly: between the kernels that are held against them,
@@ -140,6 +142,11 @@ export class CeilingProbe {
     }
     this.taken.push(found);
     return found;
+  }
+
+  /** The best of the last samples: what the machine could do while the latest measurements were made. */
+  recent(): Ceilings {
+    return bestCeilings(this.taken.slice(-recentSamples));
   }
 
   /** All samples so far, in order. */

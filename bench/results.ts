@@ -51,7 +51,7 @@ export interface KernelTimes {
   readonly limit: Limit;
 }
 
-/** A kernel of a case. Bound and time are of the same minutes: the ceilings were measured between its rounds. */
+/** A kernel of a case. Bound and time are of the same minutes: the ceilings were measured between its rounds and shortly before. */
 export interface KernelFigure extends KernelTimes {
   readonly op: string;
   readonly sizes: string;

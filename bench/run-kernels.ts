@@ -2,14 +2,7 @@ import type { Device } from '../engine/device.js';
 import type { KernelTime } from '../engine/graph/index.js';
 import { Emu3Error } from '../kernels/core/index.js';
 import type { KernelCase } from './cases/index.js';
-import {
-  bestCeilings,
-  boundSeconds,
-  streamCeiling,
-  type CeilingProbe,
-  type Ceilings,
-  type DispatchCost,
-} from './ceilings.js';
+import { boundSeconds, streamCeiling, type CeilingProbe, type Ceilings, type DispatchCost } from './ceilings.js';
 import { Stopwatch, timing } from './measure.js';
 import type { KernelFigure, KernelTimes, Skipped } from './results.js';
 import { Workbench } from './workbench.js';
@@ -65,10 +58,9 @@ async function runCase(
     const program = await bench.compile(kernelCase.op, outputs);
     try {
       const repeats = await stopwatch.repeatsFor(program, seconds);
-      const ceilings: Ceilings[] = [];
       const profiles: KernelTime[][] = [];
       for (let round = 0; round < rounds; round++) {
-        ceilings.push(await probe.sample());
+        await probe.sample();
         const profile = await program.profile();
         // A kernel on its own is measured over many runs in one pass too: timestamps around a short one are coarse.
         const perRun = await stopwatch.secondsPerRun(program, repeats);
@@ -76,7 +68,7 @@ async function runCase(
         if (profile.length === 1) only.time = Math.min(only.time, perRun * 1e9);
         profiles.push(profile);
       }
-      return kernelTimes(profiles, bestCeilings(ceilings), dispatch);
+      return kernelTimes(profiles, probe.recent(), dispatch);
     } finally {
       program.destroy();
     }

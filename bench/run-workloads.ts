@@ -1,5 +1,4 @@
 import type { KernelTime, Program } from '../engine/graph/index.js';
-import { bestCeilings, type Ceilings } from './ceilings.js';
 import { timing } from './measure.js';
 import type { KernelTimes, Section, WorkloadFigure } from './results.js';
 import { kernelTimes, type RunOptions, type Yardstick } from './run-kernels.js';
@@ -31,18 +30,17 @@ export async function runWorkload(
     buffers: device.counters.buffers - before.buffers,
     bindGroups: device.counters.bindGroups - before.bindGroups,
   };
-  const ceilings: Ceilings[] = [];
   const seconds: number[] = [];
   const profiles = programs.map((): KernelTime[][] => []);
   for (let round = 0; round < rounds; round++) {
-    ceilings.push(await probe.sample());
+    await probe.sample();
     const start = performance.now();
     await workload.run();
     seconds.push((performance.now() - start) / 1000);
     for (const [index, { program }] of programs.entries()) profiles[index].push(await program.profile());
   }
-  const best = bestCeilings(ceilings);
-  const kernels = merged(programs.flatMap(({ runs }, index) => kernelTimes(profiles[index], best, dispatch, runs)));
+  const ceilings = probe.recent();
+  const kernels = merged(programs.flatMap(({ runs }, index) => kernelTimes(profiles[index], ceilings, dispatch, runs)));
   const time = timing(seconds);
   return {
     section,

@@ -46,7 +46,7 @@ function headerList(header: Header): string {
     `features: ${header.features || 'none'}`,
     `processor: ${header.processor}, ${header.cores} cores; load when the run began ${header.loadAtStart}`,
     `date: ${header.date}; commit ${header.commit}; Node ${header.node}`,
-    `times are the best of ${header.rounds} rounds, ceilings and kernels measured in turn`,
+    `times are the best of ${header.rounds} ${header.rounds === 1 ? 'round' : 'rounds'}, ceilings and kernels measured in turn`,
   ];
   return lines.map((line) => `- ${line}`).join('\n');
 }
@@ -73,9 +73,10 @@ function rooflineText({ ceilings, median, samples, dispatch }: Roofline): string
     table,
     [
       `The best and the median of ${samples} samples. A kernel's share is the time the roofline asks for at least, the larger of`,
-      'bytes / stream and operations / multiply-add rate, divided by the time it took; the ceilings are those measured between',
-      'its own rounds, and the stream is the faster of copy and reading. Bytes count every operand once. Work that stays in',
-      'caches can pass 100 %. `limit` names what asks for that time; `dispatch` where empty dispatches alone would take longer.',
+      'bytes / stream and operations / multiply-add rate, divided by the time it took; the ceilings are the best of those',
+      'measured between its rounds and shortly before, and the stream is the faster of copy and reading. Bytes count every',
+      'operand once. Work that stays in caches can pass 100 %. `limit` names what asks for that time; `dispatch` where empty',
+      'dispatches alone would take longer.',
     ].join('\n'),
   ].join('\n\n');
 }

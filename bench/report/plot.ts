@@ -33,12 +33,16 @@ export function plotRoofline(results: Results): string {
   const roof = [from, ridge, right].map((intensity) => [intensity, Math.min(multiplyAdd, intensity * stream) / 1e9]);
   const chart = echarts.init(null, null, { renderer: 'svg', ssr: true, width, height });
   const label = (value: number): string => String(Number(value.toPrecision(3)));
-  const axis = { type: 'log', nameLocation: 'middle', axisLabel: { formatter: label } } as const;
+  const axis = {
+    type: 'log',
+    nameLocation: 'middle',
+    axisLabel: { formatter: label, showMinLabel: false, showMaxLabel: false },
+  } as const;
   chart.setOption({
     animation: false,
     backgroundColor: '#ffffff',
     title: { text: `Kernels under the roofline of ${header.adapter}`, left: 'center' },
-    legend: { top: 30 },
+    legend: { top: 40 },
     grid: { left: 76, right: 30, top: 86, bottom: 54 },
     xAxis: { ...axis, name: 'operations per byte', nameGap: 30, min: from, max: right },
     yAxis: { ...axis, name: 'GFLOP/s', nameGap: 52, min: lowest(points), max: (2 * multiplyAdd) / 1e9 },

@@ -3,12 +3,15 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { kernelCases, type KernelCase } from '../../bench/cases/index.js';
 import { CeilingProbe } from '../../bench/ceilings.js';
 import { streamUnit } from '../../bench/kernels/index.js';
+import { Stopwatch } from '../../bench/measure.js';
 import { markdownReport } from '../../bench/report/markdown.js';
 import { plotRoofline } from '../../bench/report/plot.js';
 import type { Header, KernelFigure, Results } from '../../bench/results.js';
 import { runKernels, type Yardstick } from '../../bench/run-kernels.js';
 import { runWorkload, type Workload } from '../../bench/run-workloads.js';
 import { Workbench } from '../../bench/workbench.js';
+import { requestAdapterNode } from '../../engine/adapter/request.node.js';
+import { Device } from '../../engine/device.js';
 import { add } from '../../engine/ops/elementwise.js';
 import { linear } from '../../engine/ops/matmul.js';
 import { testDevice } from '../support/gpu.js';
@@ -122,6 +125,23 @@ describe('workloads', () => {
     expect(figure.kernels).toHaveLength(1);
     expect(figure.kernels[0]).toMatchObject({ kernel: 'add', dispatches: 3, bytes: 540, flops: 45 });
     expect(figure.bound).toBe(figure.kernels[0].bound);
+  });
+});
+
+describe('stopwatch', () => {
+  it('measures by waiting where the device has no timestamps', async () => {
+    const device = await Device.create(await requestAdapterNode(), { tier: 'default' });
+    const bench = new Workbench(device);
+    const program = await bench.compile('sum', addition.build(bench));
+    const stopwatch = new Stopwatch(device);
+    expect(device.gpu.features.has('timestamp-query')).toBe(false);
+    const repeats = await stopwatch.repeatsFor(program, 1e-6, 3);
+    expect(repeats).toBeGreaterThanOrEqual(1);
+    expect(repeats).toBeLessThanOrEqual(3);
+    const seconds = await stopwatch.secondsPerRun(program, 2);
+    expect(seconds).toBeGreaterThan(0);
+    expect(seconds).toBeLessThan(60);
+    device.destroy();
   });
 });
 
