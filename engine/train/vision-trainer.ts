@@ -30,6 +30,7 @@ export class VisionTrainer implements Trainer<Float32Array> {
   readonly program: Program;
   private readonly revival: Program;
   private readonly tensors: Tensors;
+  private readonly weights: VisionWeights;
   private readonly options: VisionTrainerOptions;
   private steps = 0;
 
@@ -38,8 +39,10 @@ export class VisionTrainer implements Trainer<Float32Array> {
     programs: { program: Program; revival: Program },
     optimization: Optimization,
     tensors: Tensors,
+    weights: VisionWeights,
   ) {
     this.options = options;
+    this.weights = weights;
     this.program = programs.program;
     this.revival = programs.revival;
     this.optimization = optimization;
@@ -89,7 +92,7 @@ export class VisionTrainer implements Trainer<Float32Array> {
     );
     const revival = await Program.compile(device, revivalGraph, { label: 'codebook revival' });
     const optimization = await Optimization.create(device, weights.parameters, options);
-    return new VisionTrainer(options, { program, revival }, optimization, tensors);
+    return new VisionTrainer(options, { program, revival }, optimization, tensors, weights);
   }
 
   get step(): number {
@@ -117,6 +120,7 @@ export class VisionTrainer implements Trainer<Float32Array> {
     tensors.pixels.write(pixels);
     this.program.run();
     this.optimization.run();
+    this.weights.countBatch();
     this.steps += 1;
     const { reviveEvery, reviveUntil } = options;
     if (reviveEvery > 0 && this.steps % reviveEvery === 0 && this.steps < reviveUntil) {

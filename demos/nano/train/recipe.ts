@@ -58,7 +58,7 @@ export const transformerSizes = {
 } as const;
 
 export const transformerRecipe: StageRecipe & { length: number; dropout: number; captionDropout: number } = {
-  steps: 2300,
+  steps: 1600,
   /** Sequences of a step. */
   batch: 4,
   length: 200,

@@ -58,6 +58,7 @@ export async function trainNanoTokenizer(device: Device, options: TrainStageOpti
   const position = await resumeRun(options.run, runState, (name, data) => weights.write(name, data));
   if (position) {
     trainer.resumeAt(position.step);
+    for (const name of weights.batchesTracked.keys()) weights.setBatchesTracked(name, position.step);
     const { counts } = position.dataPosition as { counts: number[] };
     trainer.restoreCodeCounts(Uint32Array.from(counts));
     const kept = await readFile(join(options.run, 'tokenizer-curve.json'), 'utf8').catch(() => '[]');
@@ -111,6 +112,9 @@ async function exportVisionTokenizer(folder: string, weights: VisionWeights): Pr
   const tensors: TensorToWrite[] = [];
   for (const name of weights.names) {
     tensors.push({ name, dtype: 'BF16', shape: shapes.get(name) ?? [], values: await weights.read(name) });
+  }
+  for (const [name, count] of weights.batchesTracked) {
+    tensors.push({ name, dtype: 'I64', shape: [], values: BigInt64Array.of(BigInt(count)) });
   }
   await writeModel(folder, tensors, { metadata: { format: 'pt' } });
   const text = `${JSON.stringify(config, undefined, 2)}\n`;
