@@ -29,7 +29,7 @@ async function main(): Promise<void> {
     .description('measure kernels and models against the ceilings of this adapter')
     .addArgument(new Argument('[section]', 'what to measure').choices(sections).default('all'))
     .option('--json <file>', 'write all figures')
-    .option('--markdown <file>', 'write them as tables; without any file they are printed')
+    .option('--markdown <file>', 'write them as tables, which are printed otherwise')
     .option('--svg <file>', 'write the kernels under the roofline as a picture')
     .option('--results <folder>', 'write <adapter>.json, .md and .svg into a folder')
     .addOption(new Option('--adapter <kind>', 'what computes').choices(['auto', 'gpu', 'lavapipe', 'swiftshader']))

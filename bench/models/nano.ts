@@ -19,9 +19,9 @@ import {
 } from '../../loader/index.node.js';
 import type { LanguageSizes } from '../cases/index.js';
 
-/** The nano model: the shipped weights where there are any, else random ones of the recipe's sizes, which run alike. */
+/** The nano model: the trained weights where there are any, else random ones of the recipe's sizes, which run alike. */
 export interface NanoModel {
-  readonly origin: 'shipped weights' | 'random weights';
+  readonly origin: 'trained weights' | 'random weights';
   readonly config: Emu3Config;
   readonly visionConfig: Emu3VisionVQConfig;
   readonly parameters: ParameterStore;
@@ -41,7 +41,7 @@ export async function openNanoModel(
     : makeRandom(device, options.training);
   return {
     ...loaded,
-    origin: shipped ? 'shipped weights' : 'random weights',
+    origin: shipped ? 'trained weights' : 'random weights',
     destroy: () => {
       loaded.parameters.destroy();
       loaded.visionWeights.destroy();
