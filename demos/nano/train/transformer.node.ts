@@ -152,12 +152,15 @@ async function tokenize(device: Device, folder: string, items: readonly EmojiIte
   return result;
 }
 
+/** One document to be made: which picture, under which caption, with how much noise among the codes that are read. */
+type Draw = { item: number; caption: string; noise: { rate: number; seed: number } };
+
 /** Where the document order stands. */
 type DataPosition = {
   random: number;
   order: number[];
   cursor: number;
-  pending: { item: number; caption: string } | null;
+  pending: Draw | null;
 };
 
 /** Endless documents in epochs of random order: caption (sometimes dropped), then picture. */
@@ -168,7 +171,7 @@ class DocumentStream {
   private random: SeededRandom;
   private order: number[] = [];
   private cursor = 0;
-  private pending: { item: number; caption: string } | null = null;
+  private pending: Draw | null = null;
 
   constructor(tokenized: readonly TokenizedItem[], text: TextTokenizer, special: SpecialTokens, randomSeed: number) {
     this.tokenized = tokenized;
@@ -194,7 +197,7 @@ class DocumentStream {
     return { random: this.random.save(), order: this.order, cursor: this.cursor, pending: this.pending };
   }
 
-  private draw(): { item: number; caption: string } {
+  private draw(): Draw {
     if (this.cursor === this.order.length) {
       this.order = this.random.shuffled(this.tokenized.map((_, index) => index));
       this.cursor = 0;
@@ -204,14 +207,27 @@ class DocumentStream {
     // Half of the documents carry the canonical caption, which is what prompts look like.
     const varied = captions[this.random.integer(captions.length)];
     const caption = this.random.next() < 0.5 ? captions[0] : varied;
-    return { item, caption: this.random.next() < transformerRecipe.captionDropout ? '' : caption };
+    const { captionDropout, contextNoise } = transformerRecipe;
+    const noisy = this.random.next() < contextNoise.share;
+    return {
+      item,
+      caption: this.random.next() < captionDropout ? '' : caption,
+      noise: { rate: noisy ? this.random.next() * contextNoise.highest : 0, seed: this.random.nextUint32() },
+    };
   }
 
-  private document({ item, caption }: { item: number; caption: string }): TokenDocument {
+  /** Ids with some codes replaced by random ones, and the true ids as labels: see `contextNoise` of the recipe. */
+  private document({ item, caption, noise }: Draw): TokenDocument {
     const { codes } = this.tokenized[item];
     const side = Math.sqrt(codes.length);
     const segments = generationSample(caption, { height: side, width: side, codes });
-    return { ids: [...documentIds(segments, this.text), this.special.eos] };
+    const labels = [...documentIds(segments, this.text), this.special.eos];
+    const { visualStart, visualCount } = this.special;
+    const random = new SeededRandom(noise.seed);
+    const ids = labels.map((id) =>
+      id >= visualStart && random.next() < noise.rate ? visualStart + random.integer(visualCount) : id,
+    );
+    return { ids, labels };
   }
 
   nextBatch(shape: { batch: number; length: number }): PackedBatch {
