@@ -2,19 +2,17 @@ import type { Metafile } from 'esbuild';
 import type { Browser, Page } from 'puppeteer';
 import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
-import { existsSync } from 'node:fs';
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { dirname, extname, join } from 'node:path';
+import { extname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { buildPage } from '../../.config/bundle.mjs';
 import { serveFolders } from '../../demos/web/static-server.node.js';
 import type { StaticServer } from '../../demos/web/static-server.node.js';
 import { createNodeEmu3 } from '../../node.js';
-import { modelFolder } from '../decode/model-folder.js';
 import { openChromium } from './chromium.js';
 
-const shipped = fileURLToPath(new URL('../../demos/nano/model', import.meta.url));
+const model = fileURLToPath(new URL('../../demos/nano/model', import.meta.url));
 const prompt = 'a red apple';
 
 // Two engines share the cores of one machine here.
@@ -22,7 +20,6 @@ vi.setConfig({ testTimeout: 300_000, hookTimeout: 300_000 });
 const patience = { timeout: 240_000 };
 
 let work: string;
-let model: string;
 let server: StaticServer;
 let browser: Browser;
 let bundle: Metafile;
@@ -33,7 +30,6 @@ beforeAll(async () => {
   work = await mkdtemp(join(tmpdir(), 'emu3-page-'));
   const web = join(work, 'web');
   bundle = await buildPage(web);
-  model = existsSync(join(shipped, 'config.json')) ? shipped : await writeSmallModel(join(work, 'model'));
   server = await serveFolders({ '': web, '/model': model });
   browser = await openChromium();
   page = await openPage();
@@ -46,17 +42,6 @@ afterAll(async () => {
   await server?.close();
   await rm(work, { recursive: true, force: true });
 });
-
-/** The recorded small model, until there is one to ship. */
-async function writeSmallModel(path: string): Promise<string> {
-  const folder = modelFolder();
-  for (const name of (await folder.list?.()) ?? []) {
-    const source = await folder.open(name);
-    await mkdir(dirname(join(path, name)), { recursive: true });
-    await writeFile(join(path, name), await source.read(0, source.size));
-  }
-  return path;
-}
 
 async function openPage(search = ''): Promise<Page> {
   const opened = await browser.newPage();

@@ -63,7 +63,7 @@ export const transformerRecipe: StageRecipe & {
   captionDropout: number;
   contextNoise: { share: number; highest: number };
 } = {
-  steps: 2800,
+  steps: 2250,
   /** Sequences of a step. */
   batch: 4,
   length: 200,
