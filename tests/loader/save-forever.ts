@@ -1,5 +1,5 @@
 /** Saves checkpoints one after the other until it is killed: the victim of the kill test. Argument: the run's folder. */
-import { saveTrainingCheckpoint } from '../../loader/index.node.js';
+import { saveTrainingCheckpoint } from '../../loader/checkpoint.node.js';
 import { checkpointAt } from './trainer.js';
 
 const folder = process.argv[2] ?? '';

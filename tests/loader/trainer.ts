@@ -1,4 +1,4 @@
-import type { HostTensor, TrainingCheckpoint } from '../../loader/index.js';
+import type { HostTensor, TrainingCheckpoint } from '../../loader/checkpoint.js';
 
 /** A made-up run at `step`: every number in it follows from the step, so a mixture of two steps is noticed. */
 export function checkpointAt(step: number, size = 100): TrainingCheckpoint {
