@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { prepareBuild, prepareInstall, root, run } from './prepare.mjs';
 
 const [program = 'cli', ...given] = process.argv.slice(2);
-const args = program === 'cli' && given.length === 0 ? ['generate', 'a tiger face, noto style', '-o', 'tiger.png'] : given;
+const args =
+  program === 'cli' && given.length === 0 ? ['generate', 'a tiger face, noto style', '-o', 'tiger.png'] : given;
 
 await prepareInstall();
 await prepareBuild();
