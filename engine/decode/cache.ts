@@ -1,12 +1,7 @@
-import {
-  attentionCached,
-  attentionCacheWrite,
-  attentionDecode,
-  attentionDecodeSplits,
-} from '../../kernels/attention/index.js';
 import type { Device } from '../device.js';
 import type { Graph, Tensor } from '../graph/index.js';
 import { attentionHeadDimension, type Attend, type TransformerConfig } from '../models/transformer/index.js';
+import { attentionWithCache, cacheWrite } from '../ops/attention.js';
 import { GpuTensor } from '../tensor.js';
 
 /** Keys and values of every layer, `[rows, key-value heads, capacity, head dimension]` each. */
@@ -41,80 +36,17 @@ export class KeyValueCache {
   }
 
   /**
-   * Attention for `length` new tokens a row: writes their keys and values at `position[row] + i` and lets token i see the
-   * cached ones `start[row] .. position[row] + i`.
+   * Attention for new tokens, equally many a row: writes their keys and values at `position[row] + i` and lets token i
+   * see the cached ones `start[row] .. position[row] + i`.
    *
    * @param place.start,place.position u32 [rows].
    */
-  attend(graph: Graph, place: { start: Tensor; position: Tensor; length: number }): Attend {
+  attend(graph: Graph, place: { start: Tensor; position: Tensor }): Attend {
     return (layer, q, k, v) => {
-      const keyCache = graph.bind(this.keys[layer]);
-      const valueCache = graph.bind(this.values[layer]);
-      const { position } = place;
-      graph.node({
-        name: 'cache write',
-        inputs: [k, v, position],
-        outputs: [keyCache, valueCache],
-        calls: [attentionCacheWrite(graph.traits, { k, v, keyCache, valueCache, position })],
-      });
-      return place.length === 1
-        ? this.decodeAttention(graph, q, { ...place, keyCache, valueCache })
-        : this.chunkAttention(graph, q, { ...place, keyCache, valueCache });
+      const cache = { keys: graph.bind(this.keys[layer]), values: graph.bind(this.values[layer]) };
+      cacheWrite(graph, k, v, cache, place.position);
+      return attentionWithCache(graph, q, cache, { heads: this.config.num_attention_heads, ...place });
     };
-  }
-
-  private decodeAttention(
-    graph: Graph,
-    q: Tensor,
-    tensors: { start: Tensor; position: Tensor; keyCache: Tensor; valueCache: Tensor },
-  ): Tensor {
-    const { start, position, keyCache, valueCache } = tensors;
-    const heads = this.config.num_attention_heads;
-    const splits = attentionDecodeSplits(graph.traits);
-    const scratch =
-      splits === 0
-        ? undefined
-        : {
-            partials: graph.temporary(
-              [this.rows, heads, splits, attentionHeadDimension(this.config)],
-              'f32',
-              'attention partials',
-            ),
-            statistics: graph.temporary([this.rows, heads, splits, 2], 'f32', 'attention statistics'),
-          };
-    const out = graph.temporary(q.shape, q.dtype, 'attention');
-    graph.node({
-      name: 'attention decode',
-      inputs: [q, keyCache, valueCache, start, position],
-      outputs: scratch ? [out, scratch.partials, scratch.statistics] : [out],
-      calls: attentionDecode(graph.traits, { q, keyCache, valueCache, start, position, out, heads, scratch }),
-    });
-    return out;
-  }
-
-  private chunkAttention(
-    graph: Graph,
-    q: Tensor,
-    tensors: { start: Tensor; position: Tensor; keyCache: Tensor; valueCache: Tensor; length: number },
-  ): Tensor {
-    const { start, position, keyCache, valueCache, length } = tensors;
-    const heads = this.config.num_attention_heads;
-    const out = graph.temporary(q.shape, q.dtype, 'attention');
-    const logsumexp = graph.temporary([this.rows * length, heads], 'f32', 'attention log-sum-exp');
-    const shape = {
-      batch: this.rows,
-      length,
-      heads,
-      keyValueHeads: this.config.num_key_value_heads,
-      headDimension: attentionHeadDimension(this.config),
-    };
-    graph.node({
-      name: 'attention cached',
-      inputs: [q, keyCache, valueCache, start, position],
-      outputs: [out, logsumexp],
-      calls: [attentionCached(graph.traits, { q, keyCache, valueCache, start, position, out, logsumexp, shape })],
-    });
-    return out;
   }
 
   destroy(): void {

@@ -37,7 +37,6 @@ export async function compilePrefill(parts: DecodeParts): Promise<Program> {
   const attend = cache.attend(graph, {
     start: graph.bind(state.start),
     position: graph.bind(state.chunkPosition),
-    length: state.chunk,
   });
   transformerForward(graph, config, (name) => graph.bind(parameters.tensor(name)), rows, attend);
   return Program.compile(device, graph, { label: `prefill ${cache.rows}x${state.chunk}`, onCompile: parts.onCompile });
@@ -59,7 +58,7 @@ export async function compileStep(
     positions: graph.bind(state.positions),
     rotaryTable: graph.bind(state.rotaryTable),
   };
-  const attend = cache.attend(graph, { start: graph.bind(state.start), position: rows.positions, length: 1 });
+  const attend = cache.attend(graph, { start: graph.bind(state.start), position: rows.positions });
   const parameter = (name: string): Tensor => graph.bind(parameters.tensor(name));
   const { hidden } = transformerForward(graph, config, parameter, rows, attend);
   const { weight, first } = headRows(parameters, config, slice);
