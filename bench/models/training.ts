@@ -54,6 +54,7 @@ function randomBatch(batch: number, length: number, vocabulary: number): PackedB
     positions: within.map((at) => at % document),
     start: within.map((at) => Math.floor(at / document) * document),
     targets,
+    weights: new Float32Array(rows).fill(1),
     documents: 2 * batch,
   };
 }
@@ -71,6 +72,7 @@ export async function visionTraining(device: Device, model: NanoModel): Promise<
     reviveEvery: 0,
     reviveBelow: 1,
     reviveUntil: 0,
+    quantizeFrom: 0,
     seed: 1,
   });
   const pixels = Float32Array.from({ length: batch * size * size * 3 }, (_, index) => Math.sin(index * 0.37));

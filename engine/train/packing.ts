@@ -8,6 +8,8 @@ export interface TokenDocument {
   readonly ids: ArrayLike<number>;
   /** Same length as ids: the id itself where it is learned, {@link ignoredTarget} where not. Default: all are learned. */
   readonly labels?: ArrayLike<number>;
+  /** Same length as ids: weight of the loss of predicting each, times the trainer's own weights. Default 1. */
+  readonly weights?: ArrayLike<number>;
 }
 
 /** `batch` sequences of `length` tokens, flattened row by row: what one training step reads. */
@@ -21,6 +23,8 @@ export interface PackedBatch {
   readonly start: Uint32Array;
   /** The next token of the same document, or {@link ignoredTarget}. */
   readonly targets: Int32Array;
+  /** Weight of each target's loss, times the trainer's own weights. */
+  readonly weights: Float32Array;
   /** Documents that found room. */
   readonly documents: number;
 }
@@ -45,6 +49,7 @@ export function packDocuments(
   const positions = new Uint32Array(rows);
   const start = new Uint32Array(rows).fill(length);
   const targets = new Int32Array(rows).fill(ignoredTarget);
+  const weights = new Float32Array(rows).fill(1);
   const used = new Uint32Array(batch);
   let documents = 0;
   for (;;) {
@@ -65,10 +70,12 @@ export function packDocuments(
       ids[at] = document.ids[index];
       positions[at] = index;
       start[at] = origin;
-      if (index + 1 < size) targets[at] = (document.labels ?? document.ids)[index + 1];
+      if (index + 1 === size) continue;
+      targets[at] = (document.labels ?? document.ids)[index + 1];
+      if (document.weights) weights[at] = document.weights[index + 1];
     }
     used[row] += size;
     documents += 1;
   }
-  return { batch, length, ids, positions, start, targets, documents };
+  return { batch, length, ids, positions, start, targets, weights, documents };
 }

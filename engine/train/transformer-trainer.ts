@@ -10,7 +10,7 @@ import {
 } from '../models/transformer/forward.js';
 import type { TransformerConfig } from '../models/transformer/config.js';
 import { tokenCrossEntropy, targetWeights } from '../ops/cross-entropy.js';
-import { accumulate } from '../ops/elementwise.js';
+import { accumulate, multiply } from '../ops/elementwise.js';
 import { weightedMean } from '../ops/losses.js';
 import type { ParameterStore } from '../parameters.js';
 import { GpuTensor } from '../tensor.js';
@@ -34,8 +34,8 @@ export interface TransformerTrainerOptions extends OptimizationOptions {
 }
 
 /**
- * Next-token prediction training of the transformer: cross-entropy with vision tokens weighted, divided by the sum of
- * weights over all micro-batches of the step (arXiv 2409.18869, section 3.2), AdamW with clipping.
+ * Next-token prediction training of the transformer: cross-entropy with vision tokens weighted, and each target as its
+ * document says, divided by the sum of weights over all micro-batches of the step (arXiv 2409.18869, section 3.2), AdamW with clipping.
  */
 export class TransformerTrainer implements Trainer<readonly PackedBatch[]> {
   readonly optimization: Optimization;
@@ -81,11 +81,12 @@ export class TransformerTrainer implements Trainer<readonly PackedBatch[]> {
     const { hidden } = transformerForward(graph, config, parameter, rows, attend, forward);
     const targets = graph.bind(inputs.targets);
     const { loss: rowLosses } = tokenCrossEntropy(graph, languageHead(graph, config, parameter, hidden), targets);
-    const weights = targetWeights(graph, targets, {
+    const byKind = targetWeights(graph, targets, {
       visionRange: [visionWeight.first, visionWeight.last],
       vision: visionWeight.weight,
       text: 1,
     });
+    const weights = multiply(graph, byKind, graph.bind(inputs.weights));
     const loss = weightedMean(graph, rowLosses, weights, graph.bind(inputs.denominator));
     accumulateGradients(graph, store, loss);
     accumulate(graph, graph.bind(inputs.loss), loss);
@@ -107,7 +108,7 @@ export class TransformerTrainer implements Trainer<readonly PackedBatch[]> {
   train(batches: readonly PackedBatch[]): void {
     const { inputs, options } = this;
     let denominator = 0;
-    for (const { batch, length, targets } of batches) {
+    for (const { batch, length, targets, weights } of batches) {
       if (batch !== options.batch || length !== options.length) {
         throw new Emu3Error(
           `A micro-batch is ${batch} x ${length}, the trainer ${options.batch} x ${options.length}.`,
@@ -119,7 +120,9 @@ export class TransformerTrainer implements Trainer<readonly PackedBatch[]> {
         );
       }
       const { first, last, weight } = options.visionWeight;
-      for (const target of targets) if (target >= 0) denominator += target >= first && target <= last ? weight : 1;
+      targets.forEach((target, at) => {
+        if (target >= 0) denominator += weights[at] * (target >= first && target <= last ? weight : 1);
+      });
     }
     inputs.denominator.write(Float32Array.of(denominator));
     inputs.loss.write(Float32Array.of(0));
@@ -129,6 +132,7 @@ export class TransformerTrainer implements Trainer<readonly PackedBatch[]> {
       inputs.positions.write(batch.positions);
       inputs.start.write(batch.start);
       inputs.targets.write(batch.targets);
+      inputs.weights.write(batch.weights);
       this.program.run();
     });
     this.optimization.run();
@@ -153,6 +157,7 @@ interface Inputs {
   readonly positions: GpuTensor;
   readonly start: GpuTensor;
   readonly targets: GpuTensor;
+  readonly weights: GpuTensor;
   readonly rotaryTable: GpuTensor;
   readonly dropout: GpuTensor;
   readonly denominator: GpuTensor;
@@ -168,6 +173,7 @@ function createInputs(device: Device, config: TransformerConfig, batch: number, 
     positions: GpuTensor.create(device, rows, 'u32', 'positions'),
     start: GpuTensor.create(device, rows, 'u32', 'start'),
     targets: GpuTensor.create(device, rows, 'i32', 'targets'),
+    weights: GpuTensor.create(device, rows, 'f32', 'weights of targets'),
     rotaryTable: GpuTensor.from(device, tableShape, 'f32', table, 'rotary table'),
     dropout: GpuTensor.create(device, [2], 'u32', 'dropout state'),
     denominator: GpuTensor.create(device, [1], 'f32', 'loss denominator'),

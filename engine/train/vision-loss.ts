@@ -27,6 +27,24 @@ export interface VisionLoss {
 }
 
 /**
+ * The plain autoencoder's loss on Emu3's vision tokenizer: as {@link visionLoss}, with the latents themselves handed to
+ * the decoder, so that they spread over all their dimensions before the codebook is made of them.
+ *
+ * @param pixels as of {@link visionLoss}.
+ * @returns mean((pixels' - pixels)^2) as [1] f32, and the latents [B, T', h, w, embed_dim].
+ * @throws Emu3Error `shape` when the decoded size differs from the input's.
+ */
+export function autoencoderLoss(
+  context: VisionContext,
+  config: VisionConfig,
+  pixels: Tensor,
+): { reconstruction: Tensor; latent: Tensor } {
+  const { latent } = encode(context, config, pixels);
+  const decoded = decode(context, config, latent, pixels.shape[1] === 1);
+  return { reconstruction: meanSquaredError(context.graph, decoded, pixels), latent };
+}
+
+/**
  * The vector-quantised autoencoder's loss on Emu3's vision tokenizer (van den Oord et al. 2017, equation 3, with the
  * codebook and commitment terms averaged over elements). The straight-through latent takes the codebook vectors' place
  * on both ways into the decoder: through `post_quant_conv` and as conditioning of its norms.

@@ -3,12 +3,13 @@ import type { Device } from '../device.js';
 import { Graph, Program } from '../graph/index.js';
 import type { VisionConfig } from '../models/vision/config.js';
 import type { VisionWeights } from '../models/vision/weights.js';
+import { fill } from '../ops/elementwise.js';
 import { concatenate, keep } from '../ops/slice.js';
 import { countCodes, reviveCodes } from '../ops/vector-quantizer.js';
 import { GpuTensor } from '../tensor.js';
 import type { StepMetrics, Trainer } from './loop.js';
 import { accumulateGradients, Optimization, type OptimizationOptions } from './optimization.js';
-import { visionLoss } from './vision-loss.js';
+import { autoencoderLoss, visionLoss } from './vision-loss.js';
 
 export interface VisionTrainerOptions extends OptimizationOptions {
   /** Clips of a step, [batch, frames, height, width, 3]; frames = 1 trains on images. */
@@ -18,17 +19,28 @@ export interface VisionTrainerOptions extends OptimizationOptions {
   width: number;
   /** Every so many steps codes that were used fewer than `reviveBelow` times since are replaced by latents; 0: never. */
   reviveEvery: number;
+  /** At least 1. */
   reviveBelow: number;
   /** No more replacements from this step on, so that the codes settle. */
   reviveUntil: number;
+  /**
+   * Steps before this one hand the latents to the decoder as they are, and the last of them fill the codebook with
+   * latents. A codebook learned from the first step on keeps to the few dimensions its first codes told apart.
+   * Default 0: quantised from the start.
+   */
+  quantizeFrom?: number;
   seed: number;
 }
+
+/** The codebook is filled over so many steps, a share in each, so that its codes come from many pictures. */
+const fillingSteps = 64;
 
 /** Trains the vision tokenizer: L2, codebook and commitment losses, BatchNorm by batch statistics, dead codes revived. */
 export class VisionTrainer implements Trainer<Float32Array> {
   readonly optimization: Optimization;
   readonly program: Program;
   private readonly revival: Program;
+  private readonly warmUp: Program | undefined;
   private readonly tensors: Tensors;
   private readonly weights: VisionWeights;
   private readonly options: VisionTrainerOptions;
@@ -36,7 +48,7 @@ export class VisionTrainer implements Trainer<Float32Array> {
 
   private constructor(
     options: VisionTrainerOptions,
-    programs: { program: Program; revival: Program },
+    programs: { program: Program; revival: Program; warmUp: Program | undefined },
     optimization: Optimization,
     tensors: Tensors,
     weights: VisionWeights,
@@ -45,6 +57,7 @@ export class VisionTrainer implements Trainer<Float32Array> {
     this.weights = weights;
     this.program = programs.program;
     this.revival = programs.revival;
+    this.warmUp = programs.warmUp;
     this.optimization = optimization;
     this.tensors = tensors;
   }
@@ -92,7 +105,8 @@ export class VisionTrainer implements Trainer<Float32Array> {
     );
     const revival = await Program.compile(device, revivalGraph, { label: 'codebook revival' });
     const optimization = await Optimization.create(device, weights.parameters, options);
-    return new VisionTrainer(options, { program, revival }, optimization, tensors, weights);
+    const warmUp = (options.quantizeFrom ?? 0) > 0 ? await compileWarmUp(device, config, weights, tensors) : undefined;
+    return new VisionTrainer(options, { program, revival, warmUp }, optimization, tensors, weights);
   }
 
   get step(): number {
@@ -117,16 +131,32 @@ export class VisionTrainer implements Trainer<Float32Array> {
         fix: 'Give channels-last pixels of the size of the trainer.',
       });
     }
+    const { reviveEvery, reviveUntil, quantizeFrom = 0 } = options;
     tensors.pixels.write(pixels);
-    this.program.run();
+    (this.steps < quantizeFrom && this.warmUp ? this.warmUp : this.program).run();
     this.optimization.run();
     this.weights.countBatch();
     this.steps += 1;
-    const { reviveEvery, reviveUntil } = options;
-    if (reviveEvery > 0 && this.steps % reviveEvery === 0 && this.steps < reviveUntil) {
-      tensors.reviveSeed.write(Uint32Array.of((options.seed + Math.imul(this.steps, 0x9e3779b9)) >>> 0));
-      this.revival.run();
+    const before = quantizeFrom - this.steps;
+    if (before >= 0) {
+      if (before < fillingSteps) this.fillCodes(before);
+    } else if (reviveEvery > 0 && this.steps % reviveEvery === 0 && this.steps < reviveUntil) {
+      this.revive();
     }
+  }
+
+  /** Every `fillingSteps`-th code becomes a latent of this batch, as the others are counted as used. */
+  private fillCodes(remainder: number): void {
+    const counts = new Uint32Array(this.tensors.counts.shape[0]).fill(this.options.reviveBelow);
+    for (let code = remainder; code < counts.length; code += fillingSteps) counts[code] = 0;
+    this.tensors.counts.write(counts);
+    this.revive();
+  }
+
+  private revive(): void {
+    const { tensors, options } = this;
+    tensors.reviveSeed.write(Uint32Array.of((options.seed + Math.imul(this.steps, 0x9e3779b9)) >>> 0));
+    this.revival.run();
   }
 
   async metrics(): Promise<StepMetrics> {
@@ -162,9 +192,27 @@ export class VisionTrainer implements Trainer<Float32Array> {
   destroy(): void {
     this.program.destroy();
     this.revival.destroy();
+    this.warmUp?.destroy();
     this.optimization.destroy();
     for (const tensor of Object.values<GpuTensor>({ ...this.tensors })) tensor.destroy();
   }
+}
+
+/** A step of the plain autoencoder, into the same tensors; codebook and commitment loss are reported as 0. */
+async function compileWarmUp(
+  device: Device,
+  config: VisionConfig,
+  weights: VisionWeights,
+  tensors: Tensors,
+): Promise<Program> {
+  const graph = new Graph(device.traits);
+  const context = { graph, ...weights.bind(graph), batchStatistics: true };
+  const { latent, reconstruction } = autoencoderLoss(context, config, graph.bind(tensors.pixels));
+  accumulateGradients(graph, weights.parameters, reconstruction);
+  const totalAndFirst = concatenate(graph, reconstruction, reconstruction);
+  keep(graph, graph.bind(tensors.losses), concatenate(graph, totalAndFirst, fill(graph, [2], 0)));
+  keep(graph, graph.bind(tensors.latents), latent);
+  return Program.compile(device, graph, { label: 'vision tokenizer training without quantisation' });
 }
 
 interface Tensors {

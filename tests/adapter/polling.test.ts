@@ -1,6 +1,6 @@
 import { performance } from 'node:perf_hooks';
 import { promisify } from 'node:util';
-import { afterAll, expect, test } from 'vitest';
+import { afterAll, expect, test, vi } from 'vitest';
 import { requestAdapterNode } from '../../engine/adapter/request.node.js';
 
 /** A dispatch whose length grows with `rounds`. */
@@ -23,7 +23,7 @@ afterAll(() => {
   device.destroy();
 });
 
-async function prepare(rounds: number): Promise<() => Promise<{ wall: number; busy: number }>> {
+async function prepare(rounds: number): Promise<() => Promise<{ wall: number; polls: number; timers: number }>> {
   const module = device.createShaderModule({ code });
   const pipeline = await device.createComputePipelineAsync({
     layout: 'auto',
@@ -32,7 +32,6 @@ async function prepare(rounds: number): Promise<() => Promise<{ wall: number; bu
   const layout = pipeline.getBindGroupLayout(0);
   const group = device.createBindGroup({ layout, entries: [{ binding: 0, resource: { buffer } }] });
   return async () => {
-    const loop = performance.eventLoopUtilization();
     const start = performance.now();
     const encoder = device.createCommandEncoder();
     const pass = encoder.beginComputePass();
@@ -41,20 +40,33 @@ async function prepare(rounds: number): Promise<() => Promise<{ wall: number; bu
     pass.dispatchWorkgroups(1024);
     pass.end();
     device.queue.submit([encoder.finish()]);
-    await device.queue.onSubmittedWorkDone();
-    return { wall: performance.now() - start, busy: performance.eventLoopUtilization(loop).utilization };
+    const counts = await countPolls(() => device.queue.onSubmittedWorkDone());
+    return { wall: performance.now() - start, ...counts };
   };
 }
 
-test('waiting for long work leaves the JavaScript thread idle', async () => {
+/** How often the binding asked to poll during a wait, and how many timers were set meanwhile. */
+async function countPolls(wait: () => Promise<unknown>): Promise<{ polls: number; timers: number }> {
+  const immediate = vi.spyOn(globalThis, 'setImmediate');
+  const timeout = vi.spyOn(globalThis, 'setTimeout');
+  try {
+    await wait();
+    return { polls: immediate.mock.calls.length, timers: timeout.mock.calls.length };
+  } finally {
+    immediate.mockRestore();
+    timeout.mockRestore();
+  }
+}
+
+test('waiting for long work polls once a millisecond at most', async () => {
   let rounds = 1000;
   for (;;) {
-    const { wall, busy } = await (await prepare(rounds))();
+    const { wall, polls, timers } = await (await prepare(rounds))();
     if (wall > 200) {
-      // An unpaced wait is busy all the time. On a loaded machine some waits are, too: the quietest of a few counts.
-      const again = [busy];
-      for (let i = 0; i < 4; i++) again.push((await (await prepare(rounds))()).busy);
-      expect(Math.min(...again)).toBeLessThan(0.7);
+      // Unpaced, a poll takes microseconds: thousands in this time. The moment without pauses has a few hundred.
+      expect(timers).toBeGreaterThan(0);
+      expect(timers).toBeLessThanOrEqual(wall);
+      expect(polls - timers).toBeLessThan(1000);
       return;
     }
     rounds *= 4;
@@ -63,10 +75,11 @@ test('waiting for long work leaves the JavaScript thread idle', async () => {
 
 test('short work is still answered at once', async () => {
   const run = await prepare(1);
-  const walls: number[] = [];
-  for (let i = 0; i < 21; i++) walls.push((await run()).wall);
-  // Pacing that slept first would delay every one; on a loaded machine only the fastest tells.
-  expect(Math.min(...walls)).toBeLessThan(20);
+  const runs = [];
+  for (let i = 0; i < 21; i++) runs.push(await run());
+  // The first polls come without a pause, whose end would have to be waited for.
+  expect(Math.max(...runs.map(({ polls, timers }) => polls - timers))).toBeGreaterThan(0);
+  expect(Math.min(...runs.map(({ timers }) => timers))).toBe(0);
 });
 
 test('several waits at a time all end', async () => {

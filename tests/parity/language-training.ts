@@ -264,6 +264,7 @@ async function checkAdamw(
     positions: Uint32Array.from({ length: rows }, (_, row) => row % batch.length),
     start: new Uint32Array(rows),
     targets: shiftedTargets(batch),
+    weights: new Float32Array(rows).fill(1),
     documents: batch.batch,
   };
   const checks: Check[] = [];

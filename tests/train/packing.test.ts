@@ -27,6 +27,13 @@ describe('packing', () => {
     expect([...packed.targets]).toEqual([ignoredTarget, 3, 4, ignoredTarget]);
   });
 
+  it("carries a document's weights to the positions that predict", () => {
+    const document: TokenDocument = { ids: [1, 2, 3, 4], weights: [9, 1, 0.5, 2] };
+    const packed = packDocuments(() => document, { batch: 1, length: 5 }, 0);
+    expect([...packed.weights]).toEqual([1, 0.5, 2, 1, 1]);
+    expect([...packDocuments(stream([3]), { batch: 1, length: 4 }, 0).weights]).toEqual([1, 1, 1, 1]);
+  });
+
   it('refuses a document longer than a sequence', () => {
     expect(() => packDocuments(stream([9]), { batch: 1, length: 8 }, 0)).toThrow(
       expect.objectContaining({ code: 'limit', message: expect.stringContaining('9 tokens') as unknown }),

@@ -5,13 +5,19 @@ import { describe, expect, it } from 'vitest';
 import { resumeRun, saveRun, type RunState } from '../../demos/nano/train/run-folder.node.js';
 import { initialTransformerTensor, initialVisionTensor } from '../../demos/nano/train/initialise.js';
 import { SeededRandom } from '../../demos/nano/data/random.js';
+import type { Device } from '../../engine/device.js';
 import { VisionWeights } from '../../engine/models/vision/index.js';
 import { ParameterStore } from '../../engine/parameters.js';
 import { runTraining } from '../../engine/train/loop.js';
-import { packDocuments, type PackedBatch } from '../../engine/train/packing.js';
+import { ignoredTarget, packDocuments, type PackedBatch } from '../../engine/train/packing.js';
 import { TransformerTrainer, type TransformerTrainerOptions } from '../../engine/train/transformer-trainer.js';
-import { VisionTrainer } from '../../engine/train/vision-trainer.js';
-import { transformerTensorShapes, visionTensorShapes, type Emu3Config } from '../../loader/index.js';
+import { VisionTrainer, type VisionTrainerOptions } from '../../engine/train/vision-trainer.js';
+import {
+  transformerTensorShapes,
+  visionTensorShapes,
+  type Emu3Config,
+  type Emu3VisionVQConfig,
+} from '../../loader/index.js';
 import { pseudoRandom, testDevice } from '../support/kernel.js';
 
 const config: Emu3Config = {
@@ -118,6 +124,7 @@ describe('transformer training', () => {
       positions: Uint32Array.from([...a.positions, ...b.positions]),
       start: Uint32Array.from([...a.start, ...b.start]),
       targets: Int32Array.from([...a.targets, ...b.targets]),
+      weights: Float32Array.from([...a.weights, ...b.weights]),
     };
     const parts = await newTransformer({ dropout: 0 });
     parts.trainer.train([a, b]);
@@ -130,6 +137,31 @@ describe('transformer training', () => {
       trainer.destroy();
       store.destroy();
     }
+  });
+
+  it('takes a weight of 0 for no target, and equal weights for none', async () => {
+    const plain = batches(new SeededRandom(9));
+    const masked = plain.weights.map((_, at) => (at % 3 === 0 ? 0 : 1));
+    const variants: PackedBatch[] = [
+      plain,
+      { ...plain, weights: plain.weights.map(() => 2.5) },
+      { ...plain, weights: masked },
+      { ...plain, targets: plain.targets.map((target, at) => (masked[at] === 0 ? ignoredTarget : target)) },
+    ];
+    const results = [];
+    for (const batch of variants) {
+      const { store, trainer } = await newTransformer({ dropout: 0 });
+      trainer.train([batch]);
+      results.push(await trainer.metrics());
+      trainer.destroy();
+      store.destroy();
+    }
+    const [all, scaled, weighted, ignored] = results;
+    expect(scaled.loss).toBeCloseTo(all.loss, 5);
+    expect(scaled.gradientNorm).toBeCloseTo(all.gradientNorm, 4);
+    expect(weighted.loss).toBeCloseTo(ignored.loss, 5);
+    expect(weighted.gradientNorm).toBeCloseTo(ignored.gradientNorm, 4);
+    expect(weighted.loss).not.toBeCloseTo(all.loss, 3);
   });
 
   it('continues from a checkpoint exactly as if it had not stopped', async () => {
@@ -209,39 +241,48 @@ describe('transformer training', () => {
   });
 });
 
+const visionConfig: Emu3VisionVQConfig = {
+  codebook_size: 64,
+  embed_dim: 4,
+  z_channels: 4,
+  double_z: false,
+  in_channels: 3,
+  out_channels: 3,
+  temporal_downsample_factor: 4,
+  ch: 32,
+  ch_mult: [1, 1],
+  num_res_blocks: 1,
+  attn_resolutions: [1],
+  dropout: 0,
+};
+
+async function newVisionTrainer(
+  options: Partial<VisionTrainerOptions>,
+): Promise<{ device: Device; trainer: VisionTrainer; weights: VisionWeights }> {
+  const device = await testDevice();
+  const shapes = visionTensorShapes(visionConfig);
+  const weights = VisionWeights.create(device, shapes, { training: true });
+  const random = new SeededRandom(2);
+  for (const name of weights.names) weights.write(name, initialVisionTensor(name, shapes.get(name) ?? [], random));
+  const trainer = await VisionTrainer.create(device, visionConfig, weights, {
+    batch: 2,
+    frames: 1,
+    height: 8,
+    width: 8,
+    schedule: { kind: 'constant', peak: 3e-3 },
+    maximumNorm: 1,
+    reviveEvery: 5,
+    reviveBelow: 1,
+    reviveUntil: 20,
+    seed: 1,
+    ...options,
+  });
+  return { device, trainer, weights };
+}
+
 describe('vision tokenizer training', () => {
   it('learns a picture, revives dead codes, and creates nothing per step', async () => {
-    const device = await testDevice();
-    const visionConfig = {
-      codebook_size: 64,
-      embed_dim: 4,
-      z_channels: 4,
-      double_z: false,
-      in_channels: 3,
-      out_channels: 3,
-      temporal_downsample_factor: 4,
-      ch: 32,
-      ch_mult: [1, 1],
-      num_res_blocks: 1,
-      attn_resolutions: [1],
-      dropout: 0,
-    } as const;
-    const shapes = visionTensorShapes({ ...visionConfig, ch_mult: [1, 1], attn_resolutions: [1] });
-    const weights = VisionWeights.create(device, shapes, { training: true });
-    const random = new SeededRandom(2);
-    for (const name of weights.names) weights.write(name, initialVisionTensor(name, shapes.get(name) ?? [], random));
-    const trainer = await VisionTrainer.create(device, visionConfig, weights, {
-      batch: 2,
-      frames: 1,
-      height: 8,
-      width: 8,
-      schedule: { kind: 'constant', peak: 3e-3 },
-      maximumNorm: 1,
-      reviveEvery: 5,
-      reviveBelow: 1,
-      reviveUntil: 20,
-      seed: 1,
-    });
+    const { device, trainer, weights } = await newVisionTrainer({});
     const pixels = pseudoRandom(2 * 8 * 8 * 3, 3).map((value) => Math.sign(value) * 0.8);
     trainer.train(pixels);
     const first = await trainer.metrics();
@@ -252,6 +293,26 @@ describe('vision tokenizer training', () => {
     expect(device.counters.bindGroups).toBe(before.bindGroups);
     expect(last.reconstruction).toBeLessThan(first.reconstruction * 0.9);
     expect(last.codesUsed).toBeGreaterThan(first.codesUsed);
+    trainer.destroy();
+    weights.destroy();
+  });
+
+  it('leaves the codebook alone before it quantises, then makes all of it of latents', async () => {
+    const name = 'quantize.embedding.weight';
+    const { trainer, weights } = await newVisionTrainer({ quantizeFrom: 70, schedule: { kind: 'constant', peak: 0 } });
+    const start = await weights.read(name);
+    const pixels = pseudoRandom(2 * 8 * 8 * 3, 3);
+    for (let step = 0; step < 6; step++) trainer.train(pixels);
+    const early = await trainer.metrics();
+    expect(early).toMatchObject({ loss: early.reconstruction, codebook: 0, commitment: 0, codesUsed: 0 });
+    expect(await weights.read(name)).toEqual(start);
+    for (let step = 6; step < 70; step++) trainer.train(pixels);
+    // At rate 0 the latents stay what they are, so the quantised step that follows finds each of them in the codebook.
+    trainer.train(pixels);
+    const quantised = await trainer.metrics();
+    expect(quantised.codesUsed).toBeGreaterThan(0);
+    expect(quantised.codebook).toBeLessThan(1e-9);
+    expect(quantised.reconstruction).toBeCloseTo(early.reconstruction, 4);
     trainer.destroy();
     weights.destroy();
   });

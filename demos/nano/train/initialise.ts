@@ -49,3 +49,33 @@ export function initialTransformerTensor(
   const deviation = residual ? 0.02 / Math.sqrt(2 * layers) : 0.02;
   return Float32Array.from({ length: size }, () => random.normal() * deviation);
 }
+
+/** A trained codebook: values [size, dimension], row by row. */
+export interface Codebook {
+  readonly size: number;
+  readonly dimension: number;
+  readonly values: Float32Array;
+}
+
+/**
+ * Adds a random projection of the standardised codebook to the rows of the vision tokens, so that codes that look alike
+ * start alike. Without it each of the codes, of which a picture holds 64, has to be learned on its own.
+ * @param rows [codebook size, hidden], the embeddings or the head from the first vision token on; changed in place.
+ */
+export function addCodebookProjection(rows: Float32Array, codebook: Codebook, random: SeededRandom): void {
+  const { size, dimension, values } = codebook;
+  const hidden = rows.length / size;
+  const deviation = 0.04 / Math.sqrt(dimension);
+  const projection = Float32Array.from({ length: dimension * hidden }, () => random.normal() * deviation);
+  for (let at = 0; at < dimension; at++) {
+    const column = Float32Array.from({ length: size }, (_, code) => values[code * dimension + at]);
+    const mean = column.reduce((sum, value) => sum + value, 0) / size;
+    const spread = Math.sqrt(column.reduce((sum, value) => sum + (value - mean) ** 2, 0) / size);
+    for (let code = 0; code < size; code++) {
+      const standard = spread > 0 ? (column[code] - mean) / spread : 0;
+      for (let channel = 0; channel < hidden; channel++) {
+        rows[code * hidden + channel] += standard * projection[at * hidden + channel];
+      }
+    }
+  }
+}

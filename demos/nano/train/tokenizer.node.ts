@@ -43,7 +43,8 @@ export async function trainNanoTokenizer(device: Device, options: TrainStageOpti
     hyper: visionRecipe.hyper,
     reviveEvery: 50,
     reviveBelow: 1,
-    reviveUntil: Math.floor(steps * 0.7),
+    reviveUntil: Math.floor(steps * visionRecipe.reviveUntil),
+    quantizeFrom: Math.floor(steps * visionRecipe.quantizeFrom),
     seed,
   });
   const runState: RunState = {

@@ -25,7 +25,7 @@ import {
 } from '../../../tokenizer/index.js';
 import { loadEmojiDataset, type EmojiItem } from '../data/dataset.node.js';
 import { SeededRandom } from '../data/random.js';
-import { initialTransformerTensor } from './initialise.js';
+import { addCodebookProjection, initialTransformerTensor, type Codebook } from './initialise.js';
 import { seed, textVocabularySize, transformerRecipe, transformerSizes, visionConfig } from './recipe.js';
 import { LossCurve, resumeRun, saveRun, type RunState } from './run-folder.node.js';
 import type { TrainStageOptions } from './tokenizer.node.js';
@@ -52,10 +52,16 @@ export async function trainNanoTransformer(device: Device, options: TrainStageOp
   const shapes = transformerTensorShapes(config);
   const store = ParameterStore.create(device, shapes, { training: true });
   const random = new SeededRandom(seed + 1);
+  const { tokenized, codebook } = await tokenize(device, join(options.output, 'vision_tokenizer'), training);
   for (const [name, shape] of shapes) {
-    store.tensor(name).write(initialTransformerTensor(name, shape, config.num_hidden_layers, random));
+    const values = initialTransformerTensor(name, shape, config.num_hidden_layers, random);
+    if (name === 'model.embed_tokens.weight' || name === 'lm_head.weight') {
+      const [first, end] = [special.visualStart, special.visualStart + special.visualCount];
+      const rows = values.subarray(first * config.hidden_size, end * config.hidden_size);
+      addCodebookProjection(rows, codebook, random);
+    }
+    store.tensor(name).write(values);
   }
-  const tokenized = await tokenize(device, join(options.output, 'vision_tokenizer'), training);
 
   const { batch, length, dropout } = transformerRecipe;
   const trainer = await TransformerTrainer.create(device, config, store, {
@@ -124,11 +130,15 @@ function transformerConfig(special: SpecialTokens, vocabularySize: number): Emu3
   };
 }
 
-/** Codes of every picture by the finished vision tokenizer, as it will be shipped (bf16 weights). */
-async function tokenize(device: Device, folder: string, items: readonly EmojiItem[]): Promise<TokenizedItem[]> {
+/** Codes of every picture by the finished vision tokenizer, as it will be shipped (bf16 weights), and its codebook. */
+async function tokenize(
+  device: Device,
+  folder: string,
+  items: readonly EmojiItem[],
+): Promise<{ tokenized: TokenizedItem[]; codebook: Codebook }> {
   const { config, weights } = await loadVisionTokenizer(device, diskFolder(folder));
   const tokenizer = new VisionTokenizer(device, config, weights);
-  const result: TokenizedItem[] = [];
+  const tokenized: TokenizedItem[] = [];
   const perBatch = 16;
   const size = Math.sqrt(items[0].rgb.length / 3);
   for (let from = 0; from < items.length; from += perBatch) {
@@ -145,11 +155,12 @@ async function tokenize(device: Device, folder: string, items: readonly EmojiIte
       data,
     });
     const count = height * width;
-    group.forEach((item, index) => result.push({ item, codes: codes.slice(index * count, (index + 1) * count) }));
+    group.forEach((item, index) => tokenized.push({ item, codes: codes.slice(index * count, (index + 1) * count) }));
   }
+  const values = await weights.read('quantize.embedding.weight');
   await tokenizer.destroy();
   weights.destroy();
-  return result;
+  return { tokenized, codebook: { size: config.codebook_size, dimension: config.embed_dim, values } };
 }
 
 /** One document to be made: which picture, under which caption, with how much noise among the codes that are read. */
@@ -227,7 +238,9 @@ class DocumentStream {
     const ids = labels.map((id) =>
       id >= visualStart && random.next() < noise.rate ? visualStart + random.integer(visualCount) : id,
     );
-    return { ids, labels };
+    let code = 0;
+    const weights = labels.map((id) => (id >= visualStart ? codeWeight(code++) : 1));
+    return { ids, labels, weights };
   }
 
   nextBatch(shape: { batch: number; length: number }): PackedBatch {
@@ -242,6 +255,12 @@ class DocumentStream {
     this.pending = last;
     return packed;
   }
+}
+
+/** Weight of the loss of a picture's code by its place in raster order: see `firstCodes` of the recipe. */
+function codeWeight(place: number): number {
+  const { weight, span } = transformerRecipe.firstCodes;
+  return 1 + (weight - 1) * Math.exp(-place / span);
 }
 
 async function exportTransformer(
