@@ -16,10 +16,12 @@ export type {
   GeneratedImage,
   GenerateEvents,
   GenerateRequest,
+  KeptCodes,
   RowEvent,
   SamplingOptions,
   TokenEvent,
 } from './loader/pipeline/generate.js';
+export type { EditedImage, EditRequest, PixelMask, VariationRequest } from './loader/pipeline/edit.js';
 export type { GenerationDefaults } from './loader/pipeline/generation-config.js';
 
 // The engine.

@@ -1,6 +1,7 @@
 import { Command } from 'commander';
 import { addDecode } from './commands/decode.js';
 import { addDevices } from './commands/devices.js';
+import { addEdit, addVary } from './commands/edit.js';
 import { addEncode } from './commands/encode.js';
 import { addEval } from './commands/eval.js';
 import { addGenerate } from './commands/generate.js';
@@ -10,6 +11,8 @@ import { packageVersion } from './model.js';
 import { reportError } from './report.js';
 import type { Terminal } from './terminal.js';
 
+const commands = [addGenerate, addEdit, addVary, addEncode, addDecode, addTrain, addEval, addInspect, addDevices];
+
 /** Runs a command line and gives the exit code: 0 done, 1 failed, 2 not understood, 130 stopped by Ctrl-C. */
 export async function runCli(args: readonly string[], terminal: Terminal): Promise<number> {
   const program = new Command('emu3')
@@ -18,8 +21,7 @@ export async function runCli(args: readonly string[], terminal: Terminal): Promi
     .exitOverride()
     .showHelpAfterError('(emu3 help shows how commands are written)')
     .configureOutput({ writeOut: (text) => terminal.out(text), writeErr: (text) => terminal.err(text) });
-  for (const add of [addGenerate, addEncode, addDecode, addTrain, addEval, addInspect, addDevices])
-    add(program, terminal);
+  for (const add of commands) add(program, terminal);
   try {
     await program.parseAsync(args, { from: 'user' });
     return 0;

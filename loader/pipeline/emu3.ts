@@ -18,8 +18,18 @@ import { loadTransformer, loadVisionTokenizer, type LoadedVisionTokenizer, type 
 import { TextStream } from './answer.js';
 import { DecoderPool } from './decoders.js';
 import {
+  keepingRequest,
+  restoreKept,
+  tokensByChance,
+  tokensUnderMask,
+  type EditedImage,
+  type EditRequest,
+  type VariationRequest,
+} from './edit.js';
+import {
   PictureCollector,
   planPictures,
+  randomSeed,
   samplingOf,
   type GeneratedImage,
   type GenerateEvents,
@@ -191,6 +201,41 @@ export class Emu3 {
       }
       return pictures;
     });
+  }
+
+  /**
+   * Draws the marked part of a picture anew; all pixels of the tokens around it stay as they are, to the bit. The model
+   * writes in raster order: what it draws follows from what is above and to the left, not from what comes behind.
+   *
+   * @returns the picture at the size it was encoded at.
+   * @throws Emu3Error as {@link generate} and {@link encodeImage}; `shape` for a mask of another size than the picture,
+   *   `argument` for one that marks nothing.
+   */
+  async edit({ image, mask, ...request }: EditRequest & GenerateEvents): Promise<EditedImage> {
+    const original = await this.encodeImage(image, request);
+    const redrawn = tokensUnderMask(mask, image, original);
+    const drawn = await this.generate(keepingRequest(request, original, redrawn));
+    return restoreKept(drawn, original, redrawn);
+  }
+
+  /**
+   * Draws pictures like another one: each keeps its codes but for a share drawn anew, which its seed chooses.
+   *
+   * @throws Emu3Error as {@link generate} and {@link encodeImage}; `argument` for a share that is not above 0 and at most 1.
+   */
+  async vary(requests: readonly VariationRequest[], events: GenerateEvents = {}): Promise<EditedImage[]> {
+    const parts: { request: GenerateRequest; redrawn: Uint8Array }[] = [];
+    for (const { image, share, ...request } of requests) {
+      const seed = request.seed ?? randomSeed();
+      const original = await this.encodeImage(image, events);
+      const redrawn = tokensByChance(original, share, seed);
+      parts.push({ request: keepingRequest({ ...request, seed }, original, redrawn), redrawn });
+    }
+    const drawn = await this.generateBatch(
+      parts.map(({ request }) => request),
+      events,
+    );
+    return drawn.map((picture, index) => ({ ...picture, redrawn: parts[index].redrawn }));
   }
 
   private async decodePictures(plans: readonly PicturePlan[], events: GenerateEvents): Promise<PictureCollector> {

@@ -8,6 +8,7 @@ import {
   generatedLength,
   generationPrompts,
   isVisual,
+  type CodeGrid,
   type RgbImage,
   type Size,
   type SpecialTokens,
@@ -37,8 +38,16 @@ export interface GenerateRequest extends SamplingOptions {
   ratio?: string;
   /** Size in tokens, instead of a ratio. */
   size?: Size;
+  /** Codes that stand, instead of a size; the model draws the others, seeing those before them in raster order. */
+  keep?: KeptCodes;
   /** Weight of the prompt over the negative prompt, from 0; 1 is no guidance and takes half the work. */
   guidance?: number;
+}
+
+/** A picture in codes of which some are kept. */
+export interface KeptCodes extends CodeGrid {
+  /** `[height][width]`; 0 where the model draws. */
+  kept: ArrayLike<number>;
 }
 
 /** One token of a picture, as it becomes known. */
@@ -131,10 +140,15 @@ export function planPictures(requests: readonly GenerateRequest[], context: Plan
         prompt: conditional,
         negativePrompt: unconditional,
         sampling,
-        allowed: pictureGrammar(size, tokenizer.special, longest),
+        allowed: pictureGrammar(size, tokenizer.special, longest, request.keep),
       },
     };
   });
+}
+
+/** 0 to 2^32 - 1. */
+export function randomSeed(): number {
+  return crypto.getRandomValues(new Uint32Array(1))[0];
 }
 
 /** Settings of a request over the model's own; a seed is drawn where none is given. */
@@ -144,30 +158,71 @@ export function samplingOf(
 ): { seed: number; temperature: number; topK?: number; topP: number } {
   const topK = options.topK ?? defaults.topK;
   return {
-    seed: options.seed ?? crypto.getRandomValues(new Uint32Array(1))[0],
+    seed: options.seed ?? randomSeed(),
     temperature: options.temperature ?? defaults.temperature,
     topP: options.topP ?? defaults.topP,
     ...(topK === undefined ? {} : { topK }),
   };
 }
 
-function sizeOf({ size, ratio }: GenerateRequest, { imageArea, factor }: PlanContext): Size {
+function sizeOf({ size, ratio, keep }: GenerateRequest, { imageArea, factor, tokenizer }: PlanContext): Size {
+  if (keep !== undefined) {
+    if (size === undefined && ratio === undefined) return checkKept(keep, tokenizer.special.visualCount);
+    throw new Emu3Error('Both a size and codes to keep were given.', {
+      code: 'argument',
+      where: 'keep',
+      fix: 'Leave out size and ratio: the codes have a size.',
+    });
+  }
   if (size === undefined) return calculateGenerateSize(ratio ?? '1:1', imageArea, factor);
   if (ratio === undefined) return size;
   throw new Emu3Error('Both a size and a ratio were given.', { code: 'argument', where: 'size', fix: 'Give one.' });
 }
 
+/** @throws Emu3Error `shape` for grids of other lengths than they say, `token` for codes beyond the codebook. */
+function checkKept({ height, width, codes, kept }: KeptCodes, codebookSize: number): Size {
+  const count = height * width;
+  if (codes.length !== count || kept.length !== count) {
+    throw new Emu3Error(`${codes.length} codes and ${kept.length} marks were given for ${height} x ${width} tokens.`, {
+      code: 'shape',
+      where: 'keep',
+      fix: 'Give one code and one mark for every token.',
+    });
+  }
+  for (let place = 0; place < count; place++) {
+    const code = codes[place];
+    if (kept[place] === 0 || (Number.isInteger(code) && code >= 0 && code < codebookSize)) continue;
+    throw new Emu3Error(`Code ${code} at ${place} is outside the codebook of ${codebookSize}.`, {
+      code: 'token',
+      where: 'keep',
+      fix: "Encode the picture with the model's own vision tokenizer.",
+    });
+  }
+  return { height, width };
+}
+
 /**
  * The ids allowed at each step of a picture, of which the sampler's table is made: the grammar is a function of the
- * distance from the image token alone, so the host knows it all beforehand. A picture that has ended is padded.
+ * distance from the image token alone, so the host knows it all beforehand. A picture that has ended is padded. Where a
+ * code is kept it is the only one allowed.
  */
-export function pictureGrammar(size: Size, special: SpecialTokens, steps: number): AllowedRange[] {
+export function pictureGrammar(
+  size: Size,
+  special: SpecialTokens,
+  steps: number,
+  keep?: Pick<KeptCodes, 'codes' | 'kept'>,
+): AllowedRange[] {
   const ranges: AllowedRange[] = [];
   let ended = false;
   for (let offset = 1; offset <= steps; offset++) {
     const kind: TokenClass = ended ? 'pad' : allowedClass(offset, size.height, size.width);
     const { first, count } = allowedIds(kind, special);
-    ranges.push([first, first + count]);
+    const place = Math.floor((offset - 1) / (size.width + 1)) * size.width + ((offset - 1) % (size.width + 1));
+    if (keep !== undefined && kind === 'visual' && keep.kept[place] !== 0) {
+      ranges.push([first + keep.codes[place], first + keep.codes[place] + 1]);
+    } else {
+      ranges.push([first, first + count]);
+    }
     ended ||= kind === 'eos';
   }
   return ranges;

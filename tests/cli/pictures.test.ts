@@ -176,3 +176,42 @@ describe('encode and decode', () => {
     expect(await files()).toEqual(['c.json']);
   });
 });
+
+describe('edit and vary', () => {
+  it('draw a region anew, and pictures like the given one', async () => {
+    const image = await writePicture('in.png', 32, 32);
+    const common = ['a tiger', '--model', model, '--seed', '7', '--scale', '1'];
+    const region = ['--region', '8,8,8,8', '--region', '24,31,1,1'];
+    const edited = await cli(['edit', image, ...common, ...region, '-o', file('e.png')]);
+    expect(edited.code).toBe(0);
+    expect(edited.out).toContain('2 of 16 tokens drawn anew');
+    const [before, after] = [await readPng(image), await readPng(file('e.png'))];
+    for (let pixel = 0; pixel < 32 * 32; pixel++) {
+      const token = Math.floor(pixel / 256) * 4 + Math.floor((pixel % 32) / 8);
+      if (token === 5 || token === 15) continue;
+      expect(after.rgb.subarray(3 * pixel, 3 * pixel + 3)).toEqual(before.rgb.subarray(3 * pixel, 3 * pixel + 3));
+    }
+    const black = new Uint8Array(32 * 32 * 3);
+    black.fill(255, 3 * (8 * 32 + 8), 3 * (8 * 32 + 8) + 3);
+    await writeFile(file('mask.png'), await nodeImageCodec.encodePng(black, 32, 32));
+    const masked = await cli(['edit', image, ...common, '--mask', file('mask.png'), '--json', '-o', file('m.png')]);
+    const report = JSON.parse(masked.out) as { redrawn: number[] };
+    expect(report.redrawn.flatMap((marked, token) => (marked ? [token] : []))).toEqual([5]);
+    const varied = await cli(['vary', image, ...common, '--count', '2', '--share', '0.3']);
+    expect(varied.code).toBe(0);
+    expect(await files()).toEqual(['e.png', 'in-varied-1.png', 'in-varied-2.png', 'in.png', 'm.png', 'mask.png']);
+  });
+
+  it.each([
+    ['no region', [], 1, 'what to draw anew'],
+    ['a region outside the picture', ['--region', '30,0,4,4'], 1, 'leaves the picture'],
+    ['three numbers', ['--region', '1,2,3'], 2, 'four whole numbers'],
+    ['region and mask', ['--region', '1,2,3,4', '--mask', 'in.png'], 2, 'cannot be used with'],
+  ])('edit refuses %s without leaving a file', async (_, args, expected, message) => {
+    const image = await writePicture('in.png', 32, 32);
+    const { code, err } = await cli(['edit', image, 'a tiger', '--model', model, ...args, '-o', file('e.png')]);
+    expect(code).toBe(expected);
+    expect(err).toContain(message);
+    expect(await files()).toEqual(['in.png']);
+  });
+});

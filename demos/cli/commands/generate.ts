@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { Option } from 'commander';
 import type { Emu3 } from '../../../loader/pipeline/emu3.js';
-import type { GeneratedImage, GenerateRequest } from '../../../loader/pipeline/generate.js';
+import { randomSeed, type GeneratedImage, type GenerateRequest } from '../../../loader/pipeline/generate.js';
 import {
   addRunOptions,
   addSamplingOptions,
@@ -14,8 +14,8 @@ import {
   type SamplingChoice,
 } from '../options.js';
 import { withModel } from '../open-model.js';
-import { checkOutput, jsonText, writeOutput } from '../output.js';
-import { encodePng } from '../pictures.js';
+import { checkOutput, jsonText } from '../output.js';
+import { scaleOption, writePictures } from '../drawn.js';
 import { withProgress } from '../progress.js';
 import { formatSeconds } from '../report.js';
 import type { Terminal } from '../terminal.js';
@@ -30,8 +30,6 @@ interface GenerateOptions extends RunChoice, SamplingChoice {
 
 /** Pictures drawn side by side. */
 const batchSize = 8;
-/** Shorter side that written pictures have at least, unless a scale is given: small ones are hard to look at. */
-const comfortableSide = 256;
 
 export function addGenerate(program: Command, terminal: Terminal): void {
   const command = program
@@ -43,11 +41,7 @@ export function addGenerate(program: Command, terminal: Terminal): void {
     .addOption(new Option('--ratio <w:h>', 'width to height (default: 1:1)').argParser(ratioOption).conflicts('size'))
     .addOption(new Option('--size <rows x columns>', 'size in tokens, such as 8x8').argParser(sizeOption))
     .option('--count <n>', 'pictures, with seeds one after the other', numberOption({ from: 1, whole: true }), 1)
-    .option(
-      '--scale <n>',
-      `write every pixel as n x n pixels (default: until the shorter side has ${comfortableSide})`,
-      numberOption({ from: 1, to: 64, whole: true }),
-    );
+    .addOption(scaleOption());
   addRunOptions(addSamplingOptions(command)).action((prompt: string, options: GenerateOptions) =>
     generate(terminal, prompt, options),
   );
@@ -57,25 +51,14 @@ async function generate(terminal: Terminal, prompt: string, options: GenerateOpt
   const output = options.output ?? fileName(prompt);
   await checkOutput(output);
   await withModel(terminal, options, async (emu3, device) => {
-    const firstSeed = options.seed ?? crypto.getRandomValues(new Uint32Array(1))[0];
+    const firstSeed = options.seed ?? randomSeed();
     const requests = Array.from({ length: options.count }, (_, index): GenerateRequest => {
       const seed = (firstSeed + index) % 2 ** 32;
       const { ratio, size } = options;
       return { prompt, seed, ...samplingRequest(options), ...(ratio && { ratio }), ...(size && { size }) };
     });
     const { pictures, tokens, seconds, tokensPerSecond } = await draw(terminal, emu3, requests);
-    const written: object[] = [];
-    for (const [index, picture] of pictures.entries()) {
-      const { seed, size, image } = picture;
-      const file = pictures.length === 1 ? output : numbered(output, index + 1);
-      const scale = options.scale ?? Math.max(1, Math.ceil(comfortableSide / Math.min(image.height, image.width)));
-      await writeOutput(file, await encodePng(image, scale));
-      const pixels = { height: image.height * scale, width: image.width * scale };
-      written.push({ output: file, seed, tokens: size, pixels, scale, codes: [...picture.codes] });
-      if (options.json) continue;
-      const enlarged = scale === 1 ? '' : `, each pixel of the model's ${image.height}x${image.width} ${scale} times`;
-      terminal.out(`${file}: ${pixels.height}x${pixels.width} pixels${enlarged}; seed ${seed}\n`);
-    }
+    const written = await writePictures(terminal, output, pictures, options);
     if (options.json) {
       const adapter = device.choice.description;
       terminal.out(jsonText({ prompt, adapter, tokens, seconds, tokensPerSecond, pictures: written }));
@@ -133,10 +116,4 @@ async function draw(terminal: Terminal, emu3: Emu3, requests: readonly GenerateR
 function fileName(prompt: string): string {
   const words = prompt.toLowerCase().match(/[\p{L}\p{N}]+/gu) ?? ['picture'];
   return `${words.join('-').slice(0, 60)}.png`;
-}
-
-function numbered(path: string, number: number): string {
-  const dot = path.lastIndexOf('.');
-  const hasEnding = dot > Math.max(path.lastIndexOf('/'), path.lastIndexOf('\\')) + 1;
-  return hasEnding ? `${path.slice(0, dot)}-${number}${path.slice(dot)}` : `${path}-${number}`;
 }
