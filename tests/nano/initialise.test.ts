@@ -1,6 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { SeededRandom } from '../../demos/nano/data/random.js';
-import { addCodebookProjection } from '../../demos/nano/train/initialise.js';
+import { addCodebookProjection, initialiseVision, initialVisionTensor } from '../../demos/nano/train/initialise.js';
+import { visionTensorShapes } from '../../loader/index.js';
+import { tinyVision } from '../cli/support.js';
 
 describe('vision embeddings from the codebook', () => {
   const size = 6;
@@ -33,5 +35,33 @@ describe('vision embeddings from the codebook', () => {
     const same = new Float32Array(size * hidden);
     addCodebookProjection(same, { size, dimension, values: scaled }, new SeededRandom(4));
     same.forEach((value, at) => expect(value).toBeCloseTo(rows[at], 5));
+  });
+});
+
+describe('the vision tokenizer at its start', () => {
+  it('takes the lift of its latents out wherever the decoder reads them', () => {
+    const shapes = visionTensorShapes(tinyVision);
+    const names = [...shapes.keys()].filter((name) => !name.endsWith('num_batches_tracked'));
+    const written = new Map<string, Float32Array>();
+    initialiseVision(shapes, (name, values) => written.set(name, values), names, new SeededRandom(3));
+    expect([...written.keys()]).toEqual(names);
+    const silu = (x: number): number => x / (1 + Math.exp(-x));
+    // A latent of 0 enters the decoder's first convolution over time, whose bias lifts it, and passes two SiLUs.
+    const lifted = silu(silu(written.get('decoder.time_conv.0.conv.conv.bias')?.[0] ?? 0));
+    expect(lifted).toBeGreaterThan(2);
+    let readers = 0;
+    for (const [name, weight] of written) {
+      if (!/conv_y\.weight$|conv_b\.weight$|^decoder\.conv_in\.weight$/.test(name)) continue;
+      const bias = written.get(name.replace(/weight$/, 'bias')) ?? new Float32Array();
+      const start = initialVisionTensor(name.replace(/weight$/, 'bias'), [bias.length], new SeededRandom(1));
+      const fanIn = weight.length / bias.length;
+      bias.forEach((value, channel) => {
+        let sum = value;
+        for (let at = 0; at < fanIn; at++) sum += lifted * weight[channel * fanIn + at];
+        expect(sum).toBeCloseTo(start[channel], 4);
+      });
+      readers += 1;
+    }
+    expect(readers).toBeGreaterThan(10);
   });
 });

@@ -1,6 +1,43 @@
 import type { SeededRandom } from '../data/random.js';
 
 /**
+ * The few channels of the latents pass two SiLUs on either side of the codebook, each of which would cut off what is
+ * negative: training then gives up all dimensions but one or two. Lifted by this much they pass almost unchanged.
+ */
+const lift = 3;
+const silu = (x: number): number => x / (1 + Math.exp(-x));
+/** What is left of the lift behind both SiLUs. */
+const lifted = silu(silu(lift));
+const quantGain = 2;
+const biasUnderSilu = new Map([
+  ['encoder.time_conv.0.conv.conv.bias', lift],
+  ['quant_conv.conv.bias', -quantGain * lifted],
+  ['decoder.time_conv.0.conv.conv.bias', lift],
+]);
+
+/** Writes the starting values of a vision tokenizer: {@link initialVisionTensor}, with the lift taken out again. */
+export function initialiseVision(
+  shapes: ReadonlyMap<string, readonly number[]>,
+  write: (name: string, values: Float32Array) => void,
+  names: Iterable<string>,
+  random: SeededRandom,
+): void {
+  const values = new Map<string, Float32Array>();
+  for (const name of names) values.set(name, initialVisionTensor(name, shapes.get(name) ?? [], random));
+  // Whatever reads the lifted latents starts as if they had no lift.
+  for (const [name, bias] of values) {
+    if (!/^decoder\.(?:.*\.conv_[yb]|conv_in)\.bias$/.test(name)) continue;
+    const weight = values.get(name.replace(/bias$/, 'weight')) ?? new Float32Array();
+    const fanIn = weight.length / bias.length;
+    bias.forEach((_, channel) => {
+      const row = weight.subarray(channel * fanIn, (channel + 1) * fanIn);
+      bias[channel] -= lifted * row.reduce((sum, value) => sum + value, 0);
+    });
+  }
+  for (const [name, data] of values) write(name, data);
+}
+
+/**
  * Starting values of the nano vision tokenizer: convolutions uniform in +-1/sqrt(fan in), norms 1 and 0, and the
  * convolutions over time as the identity on the newest frame, so that training starts from a plain picture tokenizer.
  */
@@ -15,14 +52,15 @@ export function initialVisionTensor(name: string, shape: readonly number[], rand
   if (shape.length === 1) {
     // The decoder's norms start as plain group norms: scale conv_y = 1, shift conv_b = 0.
     const one = isWeight || name.endsWith('conv_y.bias');
-    return new Float32Array(size).fill(one ? 1 : 0);
+    const value = biasUnderSilu.get(name) ?? (one ? 1 : 0);
+    return new Float32Array(size).fill(value);
   }
   const fanIn = size / shape[0];
   if (shape.length === 5) {
-    const noise = uniform((name.includes('.conv2.') ? 0.1 : 0.3) / Math.sqrt(fanIn));
-    // SiLU halves small values, which the factor of 2 undoes; latents of order 1 make the decoder's norms listen to them.
-    if (name.startsWith('quant_conv')) addNewestFrameIdentity(noise, shape, 2);
-    else if (!name.includes('res_stack')) addNewestFrameIdentity(noise, shape, name.includes('time_conv') ? 2 : 1);
+    const noise = uniform(0.1 / Math.sqrt(fanIn));
+    // Latents of order 1 make the decoder's norms listen to them.
+    if (name.startsWith('quant_conv')) addNewestFrameIdentity(noise, shape, quantGain);
+    else if (!name.includes('res_stack')) addNewestFrameIdentity(noise, shape, 1);
     return noise;
   }
   return uniform(1 / Math.sqrt(fanIn));

@@ -39,7 +39,7 @@ export interface StageRecipe {
 }
 
 export const visionRecipe: StageRecipe & { quantizeFrom: number; reviveUntil: number } = {
-  steps: 2000,
+  steps: 1400,
   batch: 4,
   schedule: (totalSteps) => ({ kind: 'cosine', peak: 2e-3, final: 2e-5, warmupSteps: 100, totalSteps }),
   maximumNorm: 1,

@@ -8,7 +8,7 @@ import { replaceFile, visionTensorShapes, writeModel, type TensorToWrite } from 
 import { augment } from '../data/augment.js';
 import { tokenizerTrainingImages } from '../data/dataset.node.js';
 import { SeededRandom } from '../data/random.js';
-import { initialVisionTensor } from './initialise.js';
+import { initialiseVision } from './initialise.js';
 import { seed, visionAugmentation, visionConfig, visionRecipe } from './recipe.js';
 import { LossCurve, resumeRun, saveRun, type RunState } from './run-folder.node.js';
 
@@ -30,7 +30,7 @@ export async function trainNanoTokenizer(device: Device, options: TrainStageOpti
   const shapes = visionTensorShapes(visionConfig);
   const weights = VisionWeights.create(device, shapes, { training: true });
   const random = new SeededRandom(seed);
-  for (const name of weights.names) weights.write(name, initialVisionTensor(name, shapes.get(name) ?? [], random));
+  initialiseVision(shapes, (name, values) => weights.write(name, values), weights.names, random);
 
   const size = Math.sqrt(pictures[0].length / 3);
   const trainer = await VisionTrainer.create(device, visionConfig, weights, {
