@@ -68,7 +68,7 @@ export const transformerRecipe: StageRecipe & {
   contextNoise: { share: number; highest: number };
   firstCodes: { weight: number; span: number };
 } = {
-  steps: 4000,
+  steps: 3000,
   /** Sequences of a step. */
   batch: 4,
   length: 184,
