@@ -277,7 +277,7 @@ async function exportTransformer(
   const files = {
     'config.json': { architectures: ['Emu3ForCausalLM'], model_type: 'Emu3', ...config, torch_dtype: 'bfloat16' },
     'tokenizer.json': tokenizerJson,
-    'generation_config.json': { do_sample: true, temperature: 1, top_k: 64, guidance_scale: 3 },
+    'generation_config.json': { do_sample: true, temperature: 0.2, top_k: 16, guidance_scale: 1 },
   };
   for (const [name, content] of Object.entries(files)) {
     const bytes = new TextEncoder().encode(`${JSON.stringify(content, undefined, 2)}\n`);
