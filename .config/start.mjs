@@ -5,7 +5,9 @@ import { prepareBuild, prepareInstall, root, run } from './prepare.mjs';
 
 const [program = 'cli', ...given] = process.argv.slice(2);
 const args =
-  program === 'cli' && given.length === 0 ? ['generate', 'a tiger face, noto style', '-o', 'tiger.png'] : given;
+  program === 'cli' && given.length === 0
+    ? ['generate', 'a tiger face, fluent style', '-o', 'tiger.png', '--seed', '7']
+    : given;
 
 await prepareInstall();
 await prepareBuild();
