@@ -214,7 +214,7 @@ export class Emu3 {
   async edit({ image, mask, ...request }: EditRequest & GenerateEvents): Promise<EditedImage> {
     const original = await this.encodeImage(image, request);
     const redrawn = tokensUnderMask(mask, image, original);
-    const drawn = await this.generate(keepingRequest(request, original, redrawn));
+    const [drawn] = await this.generateBatch([keepingRequest(request, original, redrawn)], request);
     return restoreKept(drawn, original, redrawn);
   }
 

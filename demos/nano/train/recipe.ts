@@ -21,7 +21,7 @@ export const visionConfig: Emu3VisionVQConfig = {
   dropout: 0,
 };
 
-/** Light, as the run sees each picture about three times: shifts and mirrors give it more, colours mostly stay. */
+/** Light, as the run sees each picture about twice: shifts and mirrors give it more, colours mostly stay. */
 export const visionAugmentation: AugmentOptions = {
   maximumShift: 3,
   flipProbability: 0.5,
