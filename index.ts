@@ -5,13 +5,7 @@ export type { DType, KernelTraits, Operand } from './kernels/core/types.js';
 
 // The whole model.
 export { Emu3 } from './loader/pipeline/emu3.js';
-export type {
-  Answer,
-  DescribeRequest,
-  Emu3LoadOptions,
-  Emu3LoadProgress,
-  EncodedImage,
-} from './loader/pipeline/emu3.js';
+export type { Answer, DescribeRequest, Emu3LoadOptions, Emu3LoadProgress } from './loader/pipeline/emu3.js';
 export type {
   GeneratedImage,
   GenerateEvents,
@@ -21,6 +15,7 @@ export type {
   SamplingOptions,
   TokenEvent,
 } from './loader/pipeline/generate.js';
+export type { EncodedImage } from './loader/pipeline/pixels.js';
 export type { EditedImage, EditRequest, PixelMask, VariationRequest } from './loader/pipeline/edit.js';
 export type { GenerationDefaults } from './loader/pipeline/generation-config.js';
 

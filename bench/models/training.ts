@@ -61,10 +61,12 @@ function randomBatch(batch: number, length: number, vocabulary: number): PackedB
 
 /** Optimiser steps of the vision tokenizer with the recipe's batch of 64 x 64 pictures. */
 export async function visionTraining(device: Device, model: NanoModel): Promise<Workload> {
-  const { batch, schedule } = visionRecipe;
+  const { batch, schedule, maximumNorm, hyper } = visionRecipe;
   const size = 64;
   const trainer = await VisionTrainer.create(device, model.visionConfig, model.visionWeights, {
-    ...visionRecipe,
+    batch,
+    maximumNorm,
+    hyper,
     frames: 1,
     height: size,
     width: size,
@@ -72,7 +74,6 @@ export async function visionTraining(device: Device, model: NanoModel): Promise<
     reviveEvery: 0,
     reviveBelow: 1,
     reviveUntil: 0,
-    quantizeFrom: 0,
     seed: 1,
   });
   const pixels = Float32Array.from({ length: batch * size * size * 3 }, (_, index) => Math.sin(index * 0.37));

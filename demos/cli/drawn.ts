@@ -1,6 +1,13 @@
-import { Option } from 'commander';
-import type { GeneratedImage } from '../../loader/pipeline/generate.js';
-import { numberOption } from './options.js';
+import { Option, type Command } from 'commander';
+import { randomSeed, type GeneratedImage } from '../../loader/pipeline/generate.js';
+import {
+  addRunOptions,
+  addSamplingOptions,
+  numberOption,
+  seedOption,
+  type RunChoice,
+  type SamplingChoice,
+} from './options.js';
 import { writeOutput } from './output.js';
 import { encodePng } from './pictures.js';
 import type { Terminal } from './terminal.js';
@@ -8,18 +15,38 @@ import type { Terminal } from './terminal.js';
 /** Shorter side that written pictures have at least, unless a scale is given: small ones are hard to look at. */
 const comfortableSide = 256;
 
-export const scaleOption = (): Option =>
+const scaleOption = (): Option =>
   new Option(
     '--scale <n>',
     `write every pixel as n x n pixels (default: until the shorter side has ${comfortableSide})`,
   ).argParser(numberOption({ from: 1, to: 64, whole: true }));
+
+/** What {@link addDrawingOptions} adds. */
+export interface DrawingChoice extends RunChoice, SamplingChoice {
+  output?: string;
+  scale?: number;
+}
+
+/** Options of every command that draws: seed, scale, sampling, model and adapter. */
+export function addDrawingOptions(command: Command): Command {
+  command
+    .addOption(seedOption('the same seed gives the same picture on the same adapter (default: random, printed)'))
+    .addOption(scaleOption());
+  return addRunOptions(addSamplingOptions(command));
+}
+
+/** Seeds of `count` pictures, one after the other from the given one or a random one. */
+export function seedsFrom(seed: number | undefined, count: number): number[] {
+  const first = seed ?? randomSeed();
+  return Array.from({ length: count }, (_, index) => (first + index) % 2 ** 32);
+}
 
 /** Writes drawn pictures as PNG, numbered when there are several, and tells of each unless JSON is asked for. */
 export async function writePictures(
   terminal: Terminal,
   output: string,
   pictures: readonly GeneratedImage[],
-  options: { scale?: number; json?: boolean },
+  options: DrawingChoice,
 ): Promise<object[]> {
   const written: object[] = [];
   for (const [index, { seed, size, image, codes }] of pictures.entries()) {

@@ -35,7 +35,8 @@ export interface TransformerTrainerOptions extends OptimizationOptions {
 
 /**
  * Next-token prediction training of the transformer: cross-entropy with vision tokens weighted, and each target as its
- * document says, divided by the sum of weights over all micro-batches of the step (arXiv 2409.18869, section 3.2), AdamW with clipping.
+ * document says, divided by the sum of weights over all micro-batches of the step (arXiv 2409.18869, section 3.2),
+ * AdamW with clipping.
  */
 export class TransformerTrainer implements Trainer<readonly PackedBatch[]> {
   readonly optimization: Optimization;

@@ -1,3 +1,4 @@
+import { mix32 } from '../core/mix.js';
 /**
  * Nearest codebook row by squared distance, in float64: `codes[p] = argmin_k sum_j (z[p, j] - codebook[k, j])^2`, the
  * first index on ties, and `quantized[p] = codebook[codes[p]]`. `border` is the gap of the two smallest distances of each
@@ -53,14 +54,7 @@ export function countCodesReference(codes: ArrayLike<number>, size: number): Uin
   return counts;
 }
 
-function mix(value: number): number {
-  let bits = value >>> 0;
-  bits = Math.imul(bits ^ (bits >>> 16), 0x21f0aaad) >>> 0;
-  bits = Math.imul(bits ^ (bits >>> 15), 0x735a2d97) >>> 0;
-  return (bits ^ (bits >>> 15)) >>> 0;
-}
-
 /** The latent that takes the place of an unused code, the same whole number as the kernel draws. */
 export function revivalLatent(seed: number, code: number, latents: number): number {
-  return mix(mix(seed + 0x9e3779b9) + Math.imul(code, 0x9e3779b9)) % latents;
+  return mix32(mix32(seed + 0x9e3779b9) + Math.imul(code, 0x9e3779b9)) % latents;
 }

@@ -1,7 +1,9 @@
 /** Drawing a part of a picture anew: which tokens, and how the result is put together. */
 import { Emu3Error } from '../../kernels/core/errors.js';
-import type { CodeGrid, RgbImage, Size } from '../../tokenizer/index.js';
+import { mix32 } from '../../kernels/core/mix.js';
+import type { RgbImage, Size } from '../../tokenizer/index.js';
 import type { GeneratedImage, GenerateRequest } from './generate.js';
+import type { EncodedImage } from './pixels.js';
 
 const channels = 3;
 
@@ -29,11 +31,6 @@ export interface VariationRequest extends DrawingRequest {
 export interface EditedImage extends GeneratedImage {
   /** `[height][width]` in tokens, 1 where the model drew. */
   redrawn: Uint8Array;
-}
-
-/** A picture ready to be edited: its tokens, and the pixels that they were made of. */
-export interface EncodedOriginal extends CodeGrid {
-  resized: RgbImage;
 }
 
 /**
@@ -82,33 +79,21 @@ export function tokensByChance({ height, width }: Size, share: number, seed: num
     });
   }
   const count = height * width;
-  const order = Array.from({ length: count }, (_, token) => ({ token, rank: mix(mix(seed) ^ (token + 1)) }));
+  const order = Array.from({ length: count }, (_, token) => ({ token, rank: mix32(mix32(seed) ^ (token + 1)) }));
   order.sort((a, b) => a.rank - b.rank);
   const marked = new Uint8Array(count);
   for (const { token } of order.slice(0, Math.max(1, Math.round(share * count)))) marked[token] = 1;
   return marked;
 }
 
-/** A 32-bit finaliser with full avalanche. */
-function mix(value: number): number {
-  let bits = value >>> 0;
-  bits = Math.imul(bits ^ (bits >>> 16), 0x21f0aaad);
-  bits = Math.imul(bits ^ (bits >>> 15), 0x735a2d97);
-  return (bits ^ (bits >>> 15)) >>> 0;
-}
-
 /** The request that keeps all tokens of the original but the marked ones. */
-export function keepingRequest(
-  request: DrawingRequest,
-  original: EncodedOriginal,
-  redrawn: Uint8Array,
-): GenerateRequest {
+export function keepingRequest(request: DrawingRequest, original: EncodedImage, redrawn: Uint8Array): GenerateRequest {
   const { height, width, codes } = original;
   return { ...request, keep: { height, width, codes, kept: redrawn.map((marked) => 1 - marked) } };
 }
 
 /** Puts the original's pixels back wherever its tokens were kept, so that they are the same to the bit. */
-export function restoreKept(drawn: GeneratedImage, original: EncodedOriginal, redrawn: Uint8Array): EditedImage {
+export function restoreKept(drawn: GeneratedImage, original: EncodedImage, redrawn: Uint8Array): EditedImage {
   const { height, width } = original.resized;
   const rgb = original.resized.rgb.slice();
   const [tokenHeight, tokenWidth] = [height / original.height, width / original.width];

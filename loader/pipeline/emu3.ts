@@ -39,7 +39,7 @@ import {
 } from './generate.js';
 import { readGenerationDefaults, type GenerationDefaults } from './generation-config.js';
 import { checkAgreement, findVisionFolder, openTextTokenizer, readPixelLimits } from './parts.js';
-import { clipOf, imagesOf } from './pixels.js';
+import { clipOf, imagesOf, type EncodedImage } from './pixels.js';
 
 export interface Emu3LoadProgress extends LoadProgress {
   part: 'transformer' | 'vision tokenizer';
@@ -60,13 +60,6 @@ export interface Emu3LoadOptions {
   cacheType?: 'f32' | 'f16';
   signal?: AbortSignal;
   onProgress?: (progress: Emu3LoadProgress) => void;
-}
-
-export interface EncodedImage extends CodeGrid {
-  /** Codebook entries, [height][width]; height and width in tokens. */
-  codes: Uint32Array;
-  /** The picture at the size it was encoded at. */
-  resized: RgbImage;
 }
 
 export interface DescribeRequest extends SamplingOptions {
@@ -225,9 +218,11 @@ export class Emu3 {
    */
   async vary(requests: readonly VariationRequest[], events: GenerateEvents = {}): Promise<EditedImage[]> {
     const parts: { request: GenerateRequest; redrawn: Uint8Array }[] = [];
+    const originals = new Map<RgbImage, EncodedImage>();
     for (const { image, share, ...request } of requests) {
       const seed = request.seed ?? randomSeed();
-      const original = await this.encodeImage(image, events);
+      const original = originals.get(image) ?? (await this.encodeImage(image, events));
+      originals.set(image, original);
       const redrawn = tokensByChance(original, share, seed);
       parts.push({ request: keepingRequest({ ...request, seed }, original, redrawn), redrawn });
     }

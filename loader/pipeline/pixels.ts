@@ -1,8 +1,15 @@
 /** Between bytes, rows from the top, and the vision tokenizer's channels-last numbers. */
 import type { PixelClip } from '../../engine/models/vision/index.js';
-import { normalise, postprocess, type PixelValues, type RgbImage } from '../../tokenizer/index.js';
+import { normalise, postprocess, type CodeGrid, type PixelValues, type RgbImage } from '../../tokenizer/index.js';
 
 const channels = 3;
+
+export interface EncodedImage extends CodeGrid {
+  /** Codebook entries, [height][width]; height and width in tokens. */
+  codes: Uint32Array;
+  /** The picture at the size it was encoded at. */
+  resized: RgbImage;
+}
 
 /** A clip of one frame, from -1 to 1. */
 export function clipOf(image: RgbImage | PixelValues): PixelClip {

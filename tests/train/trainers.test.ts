@@ -18,6 +18,7 @@ import {
   type Emu3Config,
   type Emu3VisionVQConfig,
 } from '../../loader/index.js';
+import { tinyVision } from '../cli/support.js';
 import { pseudoRandom, testDevice } from '../support/kernel.js';
 
 const config: Emu3Config = {
@@ -241,20 +242,7 @@ describe('transformer training', () => {
   });
 });
 
-const visionConfig: Emu3VisionVQConfig = {
-  codebook_size: 64,
-  embed_dim: 4,
-  z_channels: 4,
-  double_z: false,
-  in_channels: 3,
-  out_channels: 3,
-  temporal_downsample_factor: 4,
-  ch: 32,
-  ch_mult: [1, 1],
-  num_res_blocks: 1,
-  attn_resolutions: [1],
-  dropout: 0,
-};
+const visionConfig: Emu3VisionVQConfig = { ...tinyVision, ch_mult: [1, 1], attn_resolutions: [1] };
 
 async function newVisionTrainer(
   options: Partial<VisionTrainerOptions>,

@@ -1,19 +1,10 @@
 import { InvalidArgumentError, Option, type Command } from 'commander';
 import { Emu3Error } from '../../../kernels/core/errors.js';
 import type { PixelMask } from '../../../loader/pipeline/edit.js';
-import { randomSeed } from '../../../loader/pipeline/generate.js';
 import type { RgbImage, Size } from '../../../tokenizer/index.node.js';
-import { scaleOption, writePictures } from '../drawn.js';
+import { addDrawingOptions, seedsFrom, writePictures, type DrawingChoice } from '../drawn.js';
 import { withModel } from '../open-model.js';
-import {
-  addRunOptions,
-  addSamplingOptions,
-  numberOption,
-  samplingRequest,
-  seedOption,
-  type RunChoice,
-  type SamplingChoice,
-} from '../options.js';
+import { numberOption, samplingRequest } from '../options.js';
 import { checkOutput, jsonText } from '../output.js';
 import { readPicture } from '../pictures.js';
 import { withProgress } from '../progress.js';
@@ -24,17 +15,12 @@ interface Region extends Size {
   top: number;
 }
 
-interface DrawingOptions extends RunChoice, SamplingChoice {
-  output?: string;
-  scale?: number;
-}
-
-interface EditOptions extends DrawingOptions {
+interface EditOptions extends DrawingChoice {
   region?: Region[];
   mask?: string;
 }
 
-interface VaryOptions extends DrawingOptions {
+interface VaryOptions extends DrawingChoice {
   count: number;
   share: number;
 }
@@ -52,7 +38,7 @@ export function addEdit(program: Command, terminal: Terminal): void {
     )
     .option('--mask <file>', 'a picture of the same size, black where the image is kept')
     .option('-o, --output <file>', 'PNG file (default: the image with -edited)');
-  addDrawing(command).action((image: string, prompt: string, options: EditOptions) =>
+  addDrawingOptions(command).action((image: string, prompt: string, options: EditOptions) =>
     edit(terminal, image, prompt, options),
   );
 }
@@ -66,16 +52,9 @@ export function addVary(program: Command, terminal: Terminal): void {
     .option('--share <s>', 'share of the tokens drawn anew', numberOption({ from: 0, to: 1, exclusive: true }), 0.5)
     .option('--count <n>', 'pictures, with seeds one after the other', numberOption({ from: 1, to: 8, whole: true }), 4)
     .option('-o, --output <file>', 'PNG file (default: the image with -varied)');
-  addDrawing(command).action((image: string, prompt: string, options: VaryOptions) =>
+  addDrawingOptions(command).action((image: string, prompt: string, options: VaryOptions) =>
     vary(terminal, image, prompt, options),
   );
-}
-
-function addDrawing(command: Command): Command {
-  command
-    .addOption(seedOption('the same seed gives the same picture on the same adapter (default: random, printed)'))
-    .addOption(scaleOption());
-  return addRunOptions(addSamplingOptions(command));
 }
 
 async function edit(terminal: Terminal, file: string, prompt: string, options: EditOptions): Promise<void> {
@@ -89,7 +68,7 @@ async function edit(terminal: Terminal, file: string, prompt: string, options: E
         image,
         mask,
         prompt,
-        seed: options.seed ?? randomSeed(),
+        seed: seedsFrom(options.seed, 1)[0],
         ...samplingRequest(options),
         signal: terminal.signal,
         onToken: ({ step, steps }) => bar.update(step + 1, 'tokens', steps),
@@ -108,12 +87,11 @@ async function vary(terminal: Terminal, file: string, prompt: string, options: V
   const image = await readPicture(file);
   const { share, count } = options;
   await withModel(terminal, options, async (emu3) => {
-    const firstSeed = options.seed ?? randomSeed();
-    const requests = Array.from({ length: count }, (_, index) => ({
+    const requests = seedsFrom(options.seed, count).map((seed) => ({
       image,
       share,
       prompt,
-      seed: (firstSeed + index) % 2 ** 32,
+      seed,
       ...samplingRequest(options),
     }));
     let tokens = 0;

@@ -1,31 +1,19 @@
 import type { Command } from 'commander';
 import { Option } from 'commander';
 import type { Emu3 } from '../../../loader/pipeline/emu3.js';
-import { randomSeed, type GeneratedImage, type GenerateRequest } from '../../../loader/pipeline/generate.js';
-import {
-  addRunOptions,
-  addSamplingOptions,
-  numberOption,
-  ratioOption,
-  samplingRequest,
-  seedOption,
-  sizeOption,
-  type RunChoice,
-  type SamplingChoice,
-} from '../options.js';
+import type { GeneratedImage, GenerateRequest } from '../../../loader/pipeline/generate.js';
+import { numberOption, ratioOption, samplingRequest, sizeOption } from '../options.js';
 import { withModel } from '../open-model.js';
 import { checkOutput, jsonText } from '../output.js';
-import { scaleOption, writePictures } from '../drawn.js';
+import { addDrawingOptions, seedsFrom, writePictures, type DrawingChoice } from '../drawn.js';
 import { withProgress } from '../progress.js';
 import { formatSeconds } from '../report.js';
 import type { Terminal } from '../terminal.js';
 
-interface GenerateOptions extends RunChoice, SamplingChoice {
-  output?: string;
+interface GenerateOptions extends DrawingChoice {
   ratio?: string;
   size?: { height: number; width: number };
   count: number;
-  scale?: number;
 }
 
 /** Pictures drawn side by side. */
@@ -37,24 +25,18 @@ export function addGenerate(program: Command, terminal: Terminal): void {
     .description('draw a picture from a text')
     .argument('<prompt>', 'what to draw, for example "a tiger face, noto style"')
     .option('-o, --output <file>', 'PNG file (default: named after the prompt)')
-    .addOption(seedOption('the same seed gives the same picture on the same adapter (default: random, printed)'))
     .addOption(new Option('--ratio <w:h>', 'width to height (default: 1:1)').argParser(ratioOption).conflicts('size'))
     .addOption(new Option('--size <rows x columns>', 'size in tokens, such as 8x8').argParser(sizeOption))
-    .option('--count <n>', 'pictures, with seeds one after the other', numberOption({ from: 1, whole: true }), 1)
-    .addOption(scaleOption());
-  addRunOptions(addSamplingOptions(command)).action((prompt: string, options: GenerateOptions) =>
-    generate(terminal, prompt, options),
-  );
+    .option('--count <n>', 'pictures, with seeds one after the other', numberOption({ from: 1, whole: true }), 1);
+  addDrawingOptions(command).action((prompt: string, options: GenerateOptions) => generate(terminal, prompt, options));
 }
 
 async function generate(terminal: Terminal, prompt: string, options: GenerateOptions): Promise<void> {
   const output = options.output ?? fileName(prompt);
   await checkOutput(output);
   await withModel(terminal, options, async (emu3, device) => {
-    const firstSeed = options.seed ?? randomSeed();
-    const requests = Array.from({ length: options.count }, (_, index): GenerateRequest => {
-      const seed = (firstSeed + index) % 2 ** 32;
-      const { ratio, size } = options;
+    const { ratio, size } = options;
+    const requests = seedsFrom(options.seed, options.count).map((seed): GenerateRequest => {
       return { prompt, seed, ...samplingRequest(options), ...(ratio && { ratio }), ...(size && { size }) };
     });
     const { pictures, tokens, seconds, tokensPerSecond } = await draw(terminal, emu3, requests);
