@@ -1,7 +1,7 @@
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { initialTransformerTensor, initialVisionTensor } from '../../demos/nano/train/initialise.js';
-import { SeededRandom } from '../../demos/nano/data/random.js';
+import { SeededRandom } from '../../demos/nano/world/random.js';
 import { textVocabularySize, transformerSizes, visionConfig } from '../../demos/nano/train/recipe.js';
 import type { Device } from '../../engine/device.js';
 import { headDimension } from '../../engine/models/transformer/index.js';

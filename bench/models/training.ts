@@ -64,12 +64,9 @@ export async function visionTraining(device: Device, model: NanoModel): Promise<
   const { batch, schedule, maximumNorm, hyper } = visionRecipe;
   const size = 64;
   const trainer = await VisionTrainer.create(device, model.visionConfig, model.visionWeights, {
-    batch,
+    shapes: [{ batch, frames: 1, height: size, width: size }],
     maximumNorm,
     hyper,
-    frames: 1,
-    height: size,
-    width: size,
     schedule: schedule(1000),
     reviveEvery: 0,
     reviveBelow: 1,
@@ -85,11 +82,11 @@ export async function visionTraining(device: Device, model: NanoModel): Promise<
       { unit: 'pictures', count: steps * batch },
     ],
     programs: [
-      { program: trainer.program, runs: steps },
+      { program: trainer.program(), runs: steps },
       { program: trainer.optimization.program, runs: steps },
     ],
     run: async () => {
-      for (let step = 0; step < steps; step++) trainer.train(pixels);
+      for (let step = 0; step < steps; step++) trainer.train({ shape: 0, pixels });
       await device.finish();
     },
     destroy: async () => trainer.destroy(),

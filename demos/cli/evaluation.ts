@@ -8,7 +8,7 @@ import { shufflePrompts, type LabelledPicture, type PictureScores } from '../nan
 import { psnr, ssim } from '../nano/check/metrics.js';
 import { PICTURE_SIZE } from '../nano/data/artwork.node.js';
 import { loadEmojiDataset, type EmojiItem } from '../nano/data/dataset.node.js';
-import { SeededRandom } from '../nano/data/random.js';
+import { SeededRandom } from '../nano/world/random.js';
 import { withProgress } from './progress.js';
 import type { Terminal } from './terminal.js';
 

@@ -11,12 +11,25 @@ import type { StepMetrics, Trainer } from './loop.js';
 import { accumulateGradients, Optimization, type OptimizationOptions } from './optimization.js';
 import { autoencoderLoss, visionLoss } from './vision-loss.js';
 
+/** Clips of a step, [batch, frames, height, width, 3]; frames = 1 is a batch of pictures, a clip has a multiple of 4. */
+export interface ClipShape {
+  readonly batch: number;
+  readonly frames: number;
+  readonly height: number;
+  readonly width: number;
+}
+
+/** What a step trains on. */
+export interface VisionBatch {
+  /** Which of the trainer's shapes it has. */
+  readonly shape: number;
+  /** [batch, frames, height, width, 3] in -1..1, flattened. */
+  readonly pixels: Float32Array;
+}
+
 export interface VisionTrainerOptions extends OptimizationOptions {
-  /** Clips of a step, [batch, frames, height, width, 3]; frames = 1 trains on images. */
-  batch: number;
-  frames: number;
-  height: number;
-  width: number;
+  /** A step has one of these shapes, so that pictures and clips, small and large, train the same weights in turn. */
+  shapes: readonly ClipShape[];
   /** Every so many steps codes that were used fewer than `reviveBelow` times since are replaced by latents; 0: never. */
   reviveEvery: number;
   /** At least 1. */
@@ -35,12 +48,20 @@ export interface VisionTrainerOptions extends OptimizationOptions {
 /** The codebook is filled over so many steps, a share in each, so that its codes come from many pictures. */
 const fillingSteps = 64;
 
-/** Trains the vision tokenizer: L2, codebook and commitment losses, BatchNorm by batch statistics, dead codes revived. */
-export class VisionTrainer implements Trainer<Float32Array> {
-  readonly optimization: Optimization;
+/** What is recorded for one shape of batches. */
+interface Recorded {
+  readonly pixels: GpuTensor;
+  readonly latents: GpuTensor;
   readonly program: Program;
-  private readonly revival: Program;
-  private readonly warmUp: Program | undefined;
+  /** A step of the plain autoencoder, where there are such steps. */
+  readonly warmUp: Program | undefined;
+  readonly revival: Program;
+}
+
+/** Trains the vision tokenizer: L2, codebook and commitment losses, BatchNorm by batch statistics, dead codes revived. */
+export class VisionTrainer implements Trainer<VisionBatch> {
+  readonly optimization: Optimization;
+  private readonly recorded: readonly Recorded[];
   private readonly tensors: Tensors;
   private readonly weights: VisionWeights;
   private readonly options: VisionTrainerOptions;
@@ -48,69 +69,52 @@ export class VisionTrainer implements Trainer<Float32Array> {
 
   private constructor(
     options: VisionTrainerOptions,
-    programs: { program: Program; revival: Program; warmUp: Program | undefined },
+    recorded: readonly Recorded[],
     optimization: Optimization,
     tensors: Tensors,
     weights: VisionWeights,
   ) {
     this.options = options;
     this.weights = weights;
-    this.program = programs.program;
-    this.revival = programs.revival;
-    this.warmUp = programs.warmUp;
+    this.recorded = recorded;
     this.optimization = optimization;
     this.tensors = tensors;
   }
 
+  /** @throws Emu3Error `argument` for no shape, `shape` for sides or frames that the tokenizer cannot halve. */
   static async create(
     device: Device,
     config: VisionConfig,
     weights: VisionWeights,
     options: VisionTrainerOptions,
   ): Promise<VisionTrainer> {
-    const { batch, frames, height, width } = options;
-    const pixels = GpuTensor.create(device, [batch, frames, height, width, config.in_channels], 'f32', 'pixels');
-    const graph = new Graph(device.traits);
-    const context = { graph, ...weights.bind(graph), batchStatistics: true };
-    const { latent, codes, terms, total } = visionLoss(context, config, graph.bind(pixels));
+    if (options.shapes.length === 0) {
+      throw new Emu3Error('The trainer has no shape to train on.', {
+        code: 'argument',
+        where: 'shapes',
+        fix: 'Give the batch, frames, height and width of a step.',
+      });
+    }
     const size = config.codebook_size;
     const tensors: Tensors = {
-      pixels,
       losses: GpuTensor.create(device, [4], 'f32', 'losses'),
       counts: GpuTensor.create(device, [size], 'u32', 'code counts'),
       revived: GpuTensor.create(device, [size], 'u32', 'revived codes'),
       reviveSeed: GpuTensor.create(device, [1], 'u32', 'revival seed'),
-      latents: GpuTensor.create(device, latent.shape, 'f32', 'latents of the last batch'),
     };
-    accumulateGradients(graph, weights.parameters, total);
-    const reports = [total, terms.reconstruction, terms.codebook, terms.commitment];
-    const losses = reports.reduce((all, term) => concatenate(graph, all, term));
-    keep(graph, graph.bind(tensors.losses), losses);
-    keep(graph, graph.bind(tensors.latents), latent);
-    countCodes(graph, codes, graph.bind(tensors.counts));
-    const program = await Program.compile(device, graph, { label: 'vision tokenizer training' });
-
-    const revivalGraph = new Graph(device.traits);
-    const bind = (tensor: GpuTensor): ReturnType<Graph['bind']> => revivalGraph.bind(tensor);
-    reviveCodes(
-      revivalGraph,
-      {
-        latents: bind(tensors.latents),
-        state: bind(tensors.reviveSeed),
-        counts: bind(tensors.counts),
-        codebook: bind(weights.parameters.tensor('quantize.embedding.weight')),
-        revived: bind(tensors.revived),
-      },
-      options.reviveBelow,
-    );
-    const revival = await Program.compile(device, revivalGraph, { label: 'codebook revival' });
+    const recorded: Recorded[] = [];
+    for (const shape of options.shapes) recorded.push(await record(device, config, weights, tensors, shape, options));
     const optimization = await Optimization.create(device, weights.parameters, options);
-    const warmUp = (options.quantizeFrom ?? 0) > 0 ? await compileWarmUp(device, config, weights, tensors) : undefined;
-    return new VisionTrainer(options, { program, revival, warmUp }, optimization, tensors, weights);
+    return new VisionTrainer(options, recorded, optimization, tensors, weights);
   }
 
   get step(): number {
     return this.steps;
+  }
+
+  /** The program of the forward and backward pass of a shape. */
+  program(shape = 0): Program {
+    return this.recordedAs(shape).program;
   }
 
   /** Continues counting from a restored optimiser state. */
@@ -118,45 +122,52 @@ export class VisionTrainer implements Trainer<Float32Array> {
     this.steps = step;
   }
 
-  /**
-   * @param pixels [batch, frames, height, width, 3] in -1..1, flattened.
-   * @throws Emu3Error `shape` for another number of values.
-   */
-  train(pixels: Float32Array): void {
-    const { tensors, options } = this;
-    if (pixels.byteLength !== tensors.pixels.byteLength) {
-      throw new Emu3Error(`${pixels.length} values are not [${tensors.pixels.shape.join(', ')}] pixels.`, {
+  /** @throws Emu3Error `shape` for another number of values, `argument` for a shape the trainer does not have. */
+  train({ shape, pixels }: VisionBatch): void {
+    const recorded = this.recordedAs(shape);
+    if (pixels.byteLength !== recorded.pixels.byteLength) {
+      throw new Emu3Error(`${pixels.length} values are not [${recorded.pixels.shape.join(', ')}] pixels.`, {
         code: 'shape',
         where: 'training batch',
         fix: 'Give channels-last pixels of the size of the trainer.',
       });
     }
-    const { reviveEvery, reviveUntil, quantizeFrom = 0 } = options;
-    tensors.pixels.write(pixels);
-    (this.steps < quantizeFrom && this.warmUp ? this.warmUp : this.program).run();
+    const { reviveEvery, reviveUntil, quantizeFrom = 0 } = this.options;
+    recorded.pixels.write(pixels);
+    (this.steps < quantizeFrom && recorded.warmUp ? recorded.warmUp : recorded.program).run();
     this.optimization.run();
     this.weights.countBatch();
     this.steps += 1;
     const before = quantizeFrom - this.steps;
     if (before >= 0) {
-      if (before < fillingSteps) this.fillCodes(before);
+      if (before < fillingSteps) this.fillCodes(before, recorded);
     } else if (reviveEvery > 0 && this.steps % reviveEvery === 0 && this.steps < reviveUntil) {
-      this.revive();
+      this.revive(recorded);
     }
   }
 
+  private recordedAs(shape: number): Recorded {
+    const recorded = this.recorded.at(shape);
+    if (recorded !== undefined && shape >= 0) return recorded;
+    throw new Emu3Error(`The trainer has ${this.recorded.length} shape(s), and ${shape} is none of them.`, {
+      code: 'argument',
+      where: 'shape of the training batch',
+      fix: `Give 0 to ${this.recorded.length - 1}.`,
+    });
+  }
+
   /** Every `fillingSteps`-th code becomes a latent of this batch, as the others are counted as used. */
-  private fillCodes(remainder: number): void {
+  private fillCodes(remainder: number, recorded: Recorded): void {
     const counts = new Uint32Array(this.tensors.counts.shape[0]).fill(this.options.reviveBelow);
     for (let code = remainder; code < counts.length; code += fillingSteps) counts[code] = 0;
     this.tensors.counts.write(counts);
-    this.revive();
+    this.revive(recorded);
   }
 
-  private revive(): void {
+  private revive({ revival }: Recorded): void {
     const { tensors, options } = this;
     tensors.reviveSeed.write(Uint32Array.of((options.seed + Math.imul(this.steps, 0x9e3779b9)) >>> 0));
-    this.revival.run();
+    revival.run();
   }
 
   async metrics(): Promise<StepMetrics> {
@@ -190,12 +201,53 @@ export class VisionTrainer implements Trainer<Float32Array> {
   }
 
   destroy(): void {
-    this.program.destroy();
-    this.revival.destroy();
-    this.warmUp?.destroy();
+    for (const { program, warmUp, revival, pixels, latents } of this.recorded) {
+      for (const part of [program, warmUp, revival, pixels, latents]) part?.destroy();
+    }
     this.optimization.destroy();
     for (const tensor of Object.values<GpuTensor>({ ...this.tensors })) tensor.destroy();
   }
+}
+
+async function record(
+  device: Device,
+  config: VisionConfig,
+  weights: VisionWeights,
+  tensors: Tensors,
+  shape: ClipShape,
+  options: VisionTrainerOptions,
+): Promise<Recorded> {
+  const { batch, frames, height, width } = shape;
+  const pixels = GpuTensor.create(device, [batch, frames, height, width, config.in_channels], 'f32', 'pixels');
+  const graph = new Graph(device.traits);
+  const context = { graph, ...weights.bind(graph), batchStatistics: true };
+  const { latent, codes, terms, total } = visionLoss(context, config, graph.bind(pixels));
+  const latents = GpuTensor.create(device, latent.shape, 'f32', 'latents of the last batch');
+  accumulateGradients(graph, weights.parameters, total);
+  const reports = [total, terms.reconstruction, terms.codebook, terms.commitment];
+  const losses = reports.reduce((all, term) => concatenate(graph, all, term));
+  keep(graph, graph.bind(tensors.losses), losses);
+  keep(graph, graph.bind(latents), latent);
+  countCodes(graph, codes, graph.bind(tensors.counts));
+  const program = await Program.compile(device, graph, { label: 'vision tokenizer training' });
+
+  const revivalGraph = new Graph(device.traits);
+  const bind = (tensor: GpuTensor): ReturnType<Graph['bind']> => revivalGraph.bind(tensor);
+  reviveCodes(
+    revivalGraph,
+    {
+      latents: bind(latents),
+      state: bind(tensors.reviveSeed),
+      counts: bind(tensors.counts),
+      codebook: bind(weights.parameters.tensor('quantize.embedding.weight')),
+      revived: bind(tensors.revived),
+    },
+    options.reviveBelow,
+  );
+  const revival = await Program.compile(device, revivalGraph, { label: 'codebook revival' });
+  const warmed = (options.quantizeFrom ?? 0) > 0;
+  const warmUp = warmed ? await compileWarmUp(device, config, weights, tensors, { pixels, latents }) : undefined;
+  return { pixels, latents, program, warmUp, revival };
 }
 
 /** A step of the plain autoencoder, into the same tensors; codebook and commitment loss are reported as 0. */
@@ -204,22 +256,21 @@ async function compileWarmUp(
   config: VisionConfig,
   weights: VisionWeights,
   tensors: Tensors,
+  { pixels, latents }: Pick<Recorded, 'pixels' | 'latents'>,
 ): Promise<Program> {
   const graph = new Graph(device.traits);
   const context = { graph, ...weights.bind(graph), batchStatistics: true };
-  const { latent, reconstruction } = autoencoderLoss(context, config, graph.bind(tensors.pixels));
+  const { latent, reconstruction } = autoencoderLoss(context, config, graph.bind(pixels));
   accumulateGradients(graph, weights.parameters, reconstruction);
   const totalAndFirst = concatenate(graph, reconstruction, reconstruction);
   keep(graph, graph.bind(tensors.losses), concatenate(graph, totalAndFirst, fill(graph, [2], 0)));
-  keep(graph, graph.bind(tensors.latents), latent);
+  keep(graph, graph.bind(latents), latent);
   return Program.compile(device, graph, { label: 'vision tokenizer training without quantisation' });
 }
 
 interface Tensors {
-  readonly pixels: GpuTensor;
   readonly losses: GpuTensor;
   readonly counts: GpuTensor;
   readonly revived: GpuTensor;
   readonly reviveSeed: GpuTensor;
-  readonly latents: GpuTensor;
 }

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { initialTransformerTensor, initialVisionTensor } from '../../demos/nano/train/initialise.js';
-import { SeededRandom } from '../../demos/nano/data/random.js';
+import { SeededRandom } from '../../demos/nano/world/random.js';
 import { runCli } from '../../demos/cli/program.js';
 import {
   replaceFile,

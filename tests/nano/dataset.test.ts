@@ -6,7 +6,7 @@ import { canonicalCaption } from '../../demos/nano/data/captions.js';
 import { CONCEPTS } from '../../demos/nano/data/concepts.js';
 import { loadEmojiDataset, tokenizerTrainingImages } from '../../demos/nano/data/dataset.node.js';
 import type { EmojiDataset } from '../../demos/nano/data/dataset.node.js';
-import { SeededRandom } from '../../demos/nano/data/random.js';
+import { SeededRandom } from '../../demos/nano/world/random.js';
 import { pictureDistance, pictureFeatures } from '../../demos/nano/check/features.js';
 
 let dataset: EmojiDataset;

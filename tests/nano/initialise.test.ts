@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { SeededRandom } from '../../demos/nano/data/random.js';
+import { SeededRandom } from '../../demos/nano/world/random.js';
 import { addCodebookProjection, initialiseVision, initialVisionTensor } from '../../demos/nano/train/initialise.js';
 import { visionTensorShapes } from '../../loader/index.js';
 import { tinyVision } from '../cli/support.js';

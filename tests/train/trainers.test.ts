@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { resumeRun, saveRun, type RunState } from '../../demos/nano/train/run-folder.node.js';
 import { initialTransformerTensor, initialVisionTensor } from '../../demos/nano/train/initialise.js';
-import { SeededRandom } from '../../demos/nano/data/random.js';
+import { SeededRandom } from '../../demos/nano/world/random.js';
 import type { Device } from '../../engine/device.js';
 import { VisionWeights } from '../../engine/models/vision/index.js';
 import { ParameterStore } from '../../engine/parameters.js';
@@ -253,10 +253,7 @@ async function newVisionTrainer(
   const random = new SeededRandom(2);
   for (const name of weights.names) weights.write(name, initialVisionTensor(name, shapes.get(name) ?? [], random));
   const trainer = await VisionTrainer.create(device, visionConfig, weights, {
-    batch: 2,
-    frames: 1,
-    height: 8,
-    width: 8,
+    shapes: [{ batch: 2, frames: 1, height: 8, width: 8 }],
     schedule: { kind: 'constant', peak: 3e-3 },
     maximumNorm: 1,
     reviveEvery: 5,
@@ -272,10 +269,10 @@ describe('vision tokenizer training', () => {
   it('learns a picture, revives dead codes, and creates nothing per step', async () => {
     const { device, trainer, weights } = await newVisionTrainer({});
     const pixels = pseudoRandom(2 * 8 * 8 * 3, 3).map((value) => Math.sign(value) * 0.8);
-    trainer.train(pixels);
+    trainer.train({ shape: 0, pixels });
     const first = await trainer.metrics();
     const before = { ...device.counters };
-    for (let step = 0; step < 29; step++) trainer.train(pixels);
+    for (let step = 0; step < 29; step++) trainer.train({ shape: 0, pixels });
     const last = await trainer.metrics();
     expect(device.counters.buffers).toBe(before.buffers);
     expect(device.counters.bindGroups).toBe(before.bindGroups);
@@ -293,11 +290,11 @@ describe('vision tokenizer training', () => {
     });
     const start = await weights.read(name);
     const pixels = pseudoRandom(2 * 8 * 8 * 3, 3);
-    for (let step = 0; step < 6; step++) trainer.train(pixels);
+    for (let step = 0; step < 6; step++) trainer.train({ shape: 0, pixels });
     const early = await trainer.metrics();
     expect(early).toMatchObject({ loss: early.reconstruction, codebook: 0, commitment: 0, codesUsed: 0 });
     expect(await weights.read(name)).toEqual(start);
-    for (let step = 6; step < 70; step++) trainer.train(pixels);
+    for (let step = 6; step < 70; step++) trainer.train({ shape: 0, pixels });
     // At next to no rate the latents stay what they are, so the 64 codes are copies of the 32 latents of these pictures.
     const filled = await weights.read(name);
     const rowsOf = (values: Float32Array): string[] =>
@@ -307,7 +304,7 @@ describe('vision tokenizer training', () => {
     expect(rowsOf(filled).filter((row) => rowsOf(start).includes(row))).toEqual([]);
     expect(new Set(rowsOf(filled)).size).toBeLessThanOrEqual(32);
     expect(new Set(rowsOf(filled)).size).toBeGreaterThan(16);
-    trainer.train(pixels);
+    trainer.train({ shape: 0, pixels });
     const quantised = await trainer.metrics();
     expect(quantised.codesUsed).toBeGreaterThan(16);
     expect(quantised.codebook).toBeLessThan(0.02);

@@ -1,5 +1,5 @@
 import { Emu3Error } from '../../../kernels/core/errors.js';
-import { SeededRandom } from '../data/random.js';
+import { SeededRandom } from '../world/random.js';
 import { coarseDistance, pictureDistance, pictureFeatures } from './features.js';
 import type { PictureFeatures } from './features.js';
 

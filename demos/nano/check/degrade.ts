@@ -1,4 +1,4 @@
-import { SeededRandom } from '../data/random.js';
+import { SeededRandom } from '../world/random.js';
 import { gaussianWeights } from './metrics.js';
 
 /** Gaussian blur of a square RGB picture; `sigma` in pixels, positive; the border pixels repeat outside. */

@@ -1,5 +1,5 @@
 import { Emu3Error } from '../../../kernels/core/errors.js';
-import type { SeededRandom } from './random.js';
+import type { SeededRandom } from '../world/random.js';
 
 /** What {@link augment} may do to a picture; every probability is in [0, 1]. */
 export interface AugmentOptions {

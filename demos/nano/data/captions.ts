@@ -1,5 +1,5 @@
 import type { Concept } from './concepts.js';
-import { hashString, SeededRandom } from './random.js';
+import { hashString, SeededRandom } from '../world/random.js';
 
 /**
  * The prompt that evaluation uses, and the first caption of every picture: `a tiger face, noto style`.

@@ -5,7 +5,7 @@ import type { EmojiEntry, Style } from './artwork.node.js';
 import { makeCaptions } from './captions.js';
 import { CONCEPTS } from './concepts.js';
 import type { Concept } from './concepts.js';
-import { hashString, SeededRandom } from './random.js';
+import { hashString, SeededRandom } from '../world/random.js';
 
 /** Seed of the choices below: which pairs and which artwork to hold out. */
 export const DATASET_SEED = 20240927;

@@ -1,4 +1,4 @@
-import type { SeededRandom } from '../data/random.js';
+import type { SeededRandom } from '../world/random.js';
 
 /**
  * The few channels of the latents pass two SiLUs on either side of the codebook, each of which would cut off what is

@@ -1,6 +1,5 @@
 import type { Emu3VisionVQConfig } from '../../../loader/index.js';
 import type { AdamwHyper, LearningRateSchedule } from '../../../engine/train/optimizer.js';
-import type { AugmentOptions } from '../data/augment.js';
 
 /** Everything that decides the nano model, so that the training command gives it again. */
 export const seed = 20261122;
@@ -21,15 +20,6 @@ export const visionConfig: Emu3VisionVQConfig = {
   dropout: 0,
 };
 
-/** Light, as the run sees each picture about twice: shifts and mirrors give it more, colours mostly stay. */
-export const visionAugmentation: AugmentOptions = {
-  maximumShift: 3,
-  flipProbability: 0.5,
-  backgroundProbability: 0,
-  jitterProbability: 0.1,
-  jitter: 0.1,
-};
-
 export interface StageRecipe {
   steps: number;
   batch: number;
@@ -38,9 +28,19 @@ export interface StageRecipe {
   hyper: AdamwHyper;
 }
 
-export const visionRecipe: StageRecipe & { quantizeFrom: number; reviveUntil: number } = {
-  steps: 1400,
+export const visionRecipe: StageRecipe & {
+  clipFrames: number;
+  clipEvery: number;
+  quantizeFrom: number;
+  reviveUntil: number;
+} = {
+  steps: 1600,
+  /** Pictures of a step. */
   batch: 4,
+  /** Frames of the one clip that a clip step trains on. */
+  clipFrames: 8,
+  /** Every so many steps is a clip step, once the codebook is there. */
+  clipEvery: 3,
   schedule: (totalSteps) => ({ kind: 'cosine', peak: 2e-3, final: 2e-5, warmupSteps: 100, totalSteps }),
   maximumNorm: 1,
   // A slower second moment than the transformer's, as batches of four pictures are noisy.

@@ -3,13 +3,13 @@ import { join } from 'node:path';
 import type { Device } from '../../../engine/device.js';
 import { VisionWeights } from '../../../engine/models/vision/index.js';
 import { runTraining, type StepMetrics } from '../../../engine/train/loop.js';
-import { VisionTrainer } from '../../../engine/train/vision-trainer.js';
+import { VisionTrainer, type VisionBatch } from '../../../engine/train/vision-trainer.js';
 import { replaceFile, visionTensorShapes, writeModel, type TensorToWrite } from '../../../loader/index.node.js';
-import { augment } from '../data/augment.js';
-import { tokenizerTrainingImages } from '../data/dataset.node.js';
-import { SeededRandom } from '../data/random.js';
+import { Artwork } from '../world/draw.node.js';
+import { SeededRandom } from '../world/random.js';
+import { clipFrames, drawClip, drawScene, objectSize, pictureSize, sceneKinds, type Scene } from '../world/scene.js';
 import { initialiseVision } from './initialise.js';
-import { seed, visionAugmentation, visionConfig, visionRecipe } from './recipe.js';
+import { seed, visionConfig, visionRecipe } from './recipe.js';
 import { LossCurve, resumeRun, saveRun, type RunState } from './run-folder.node.js';
 
 export interface TrainStageOptions {
@@ -23,37 +23,35 @@ export interface TrainStageOptions {
   signal?: AbortSignal | undefined;
 }
 
-/** Trains the nano vision tokenizer on emoji artwork and writes it as a hub folder. Resumes from the run folder. */
+/** Trains the nano vision tokenizer on pictures and clips of the world and writes it as a hub folder. Resumes. */
 export async function trainNanoTokenizer(device: Device, options: TrainStageOptions): Promise<void> {
   const steps = options.steps ?? visionRecipe.steps;
-  const pictures = await tokenizerTrainingImages();
+  const artwork = await Artwork.load();
   const shapes = visionTensorShapes(visionConfig);
   const weights = VisionWeights.create(device, shapes, { training: true });
   const random = new SeededRandom(seed);
   initialiseVision(shapes, (name, values) => weights.write(name, values), weights.names, random);
 
-  const size = Math.sqrt(pictures[0].length / 3);
+  const quantizeFrom = Math.floor(steps * visionRecipe.quantizeFrom);
   const trainer = await VisionTrainer.create(device, visionConfig, weights, {
-    batch: visionRecipe.batch,
-    frames: 1,
-    height: size,
-    width: size,
+    shapes: [
+      { batch: visionRecipe.batch, frames: 1, height: pictureSize, width: pictureSize },
+      { batch: 1, frames: visionRecipe.clipFrames, height: pictureSize, width: pictureSize },
+    ],
     schedule: visionRecipe.schedule(steps),
     maximumNorm: visionRecipe.maximumNorm,
     hyper: visionRecipe.hyper,
     reviveEvery: 50,
     reviveBelow: 1,
     reviveUntil: Math.floor(steps * visionRecipe.reviveUntil),
-    quantizeFrom: Math.floor(steps * visionRecipe.quantizeFrom),
+    quantizeFrom,
     seed,
   });
   const runState: RunState = {
     store: weights.parameters,
     extra: { shapes: weights.statistics.shapes, read: (name) => weights.read(name) },
     optimization: trainer.optimization,
-    config: JSON.parse(
-      JSON.stringify({ visionConfig, visionRecipe, visionAugmentation, steps, seed }),
-    ) as RunState['config'],
+    config: JSON.parse(JSON.stringify({ visionConfig, visionRecipe, steps, seed })) as RunState['config'],
   };
   const curve = new LossCurve(options.run, 'tokenizer-curve');
   const position = await resumeRun(options.run, runState, (name, data) => weights.write(name, data));
@@ -67,14 +65,12 @@ export async function trainNanoTokenizer(device: Device, options: TrainStageOpti
   }
   const draws = new SeededRandom(position ? Number(position.randomState) : random.nextUint32());
 
-  const next = (): Float32Array => {
-    const batch = new Float32Array(visionRecipe.batch * size * size * 3);
-    for (let index = 0; index < visionRecipe.batch; index++) {
-      const picture = augment(pictures[draws.integer(pictures.length)], draws, visionAugmentation);
-      const base = index * picture.length;
-      for (let at = 0; at < picture.length; at++) batch[base + at] = (picture[at] / 255 - 0.5) / 0.5;
+  const next = (): VisionBatch => {
+    const { batch, clipEvery } = visionRecipe;
+    if (trainer.step >= quantizeFrom && trainer.step % clipEvery === 0) {
+      return { shape: 1, pixels: normalised(drawClipFrames(artwork, draws)) };
     }
-    return batch;
+    return { shape: 0, pixels: normalised(Array.from({ length: batch }, () => drawPicture(artwork, draws))) };
   };
   await runTraining(trainer, {
     steps,
@@ -99,6 +95,45 @@ export async function trainNanoTokenizer(device: Device, options: TrainStageOpti
   await exportVisionTokenizer(options.output, weights);
   trainer.destroy();
   weights.destroy();
+}
+
+/** RGB bytes of pictures, one after the other, as values in -1..1. */
+function normalised(pictures: readonly Uint8Array[]): Float32Array {
+  const values = new Float32Array(pictures.length * pictures[0].length);
+  pictures.forEach((picture, index) => {
+    picture.forEach((byte, at) => (values[index * picture.length + at] = (byte / 255 - 0.5) / 0.5));
+  });
+  return values;
+}
+
+/** A scene; or a frame of a clip, in which things stand off the grid; or one thing of any size, for larger pictures. */
+function drawPicture(artwork: Artwork, random: SeededRandom): Uint8Array {
+  const chance = random.next();
+  if (chance < 0.15) return artwork.picture(drawClip(random, { split: 'seen' }), random.integer(clipFrames));
+  const kind = sceneKinds[random.integer(sceneKinds.length)];
+  if (chance > 0.3) return artwork.picture(drawScene(random, { kind, split: 'seen' }));
+  return artwork.picture(
+    resized(drawScene(random, { kind: random.next() < 0.5 ? 'single' : 'color', split: 'seen' }), random),
+  );
+}
+
+function resized(scene: Scene, random: SeededRandom): Scene {
+  const size = random.next() < 0.5 ? objectSize * (4 / 3) : random.between(objectSize * 0.6, objectSize * 1.8);
+  const [low, high] = [size / 2, pictureSize - size / 2];
+  const objects = scene.objects.map((object) => ({
+    ...object,
+    size,
+    x: random.between(low, high),
+    y: random.between(low, high),
+  }));
+  return { ...scene, objects };
+}
+
+/** Consecutive frames of a clip, from the start of a latent frame. */
+function drawClipFrames(artwork: Artwork, random: SeededRandom): Uint8Array[] {
+  const frames = artwork.clip(drawClip(random, { split: 'seen' }));
+  const first = random.next() < 0.5 ? 0 : clipFrames - visionRecipe.clipFrames;
+  return frames.slice(first, first + visionRecipe.clipFrames);
 }
 
 /** Writes the tokenizer as config.json and model.safetensors (bf16), with the hub's names. */

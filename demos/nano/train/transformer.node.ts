@@ -24,7 +24,7 @@ import {
   type TextTokenizer,
 } from '../../../tokenizer/index.js';
 import { loadEmojiDataset, type EmojiItem } from '../data/dataset.node.js';
-import { SeededRandom } from '../data/random.js';
+import { SeededRandom } from '../world/random.js';
 import { addCodebookProjection, initialTransformerTensor, type Codebook } from './initialise.js';
 import { seed, textVocabularySize, transformerRecipe, transformerSizes, visionConfig } from './recipe.js';
 import { LossCurve, resumeRun, saveRun, type RunState } from './run-folder.node.js';

@@ -1,0 +1,130 @@
+import type { SeededRandom } from './random.js';
+import { boxOf, relationsOf, type Motion, type Relation, type Scene, type SceneObject } from './scene.js';
+import { numberWords, plural, withArticle } from './words.js';
+
+/** Things that look the same, counted: "two red cars" is one group. */
+export interface Group {
+  readonly thing: SceneObject;
+  readonly count: number;
+}
+
+/** "red car", "car". */
+export function nameOf({ noun, color }: Pick<SceneObject, 'noun' | 'color'>): string {
+  return color === undefined ? noun : `${color} ${noun}`;
+}
+
+/** "a red car", "an umbrella". */
+export function phraseOf(thing: Pick<SceneObject, 'noun' | 'color'>): string {
+  return withArticle(nameOf(thing));
+}
+
+/** "a red car", "two red cars". */
+export function groupPhrase({ thing, count }: Group): string {
+  if (count === 1) return phraseOf(thing);
+  const { noun, color } = thing;
+  return [numberWords[count], ...(color === undefined ? [] : [color]), plural(noun)].join(' ');
+}
+
+/** Groups in the order of their first things. */
+export function groupsOf({ objects }: Scene): Group[] {
+  const groups = new Map<string, Group>();
+  for (const thing of objects) {
+    const name = nameOf(thing);
+    groups.set(name, { thing: groups.get(name)?.thing ?? thing, count: (groups.get(name)?.count ?? 0) + 1 });
+  }
+  return [...groups.values()];
+}
+
+/** "at the top left", "at the bottom", "in the center": thirds of the picture. */
+export function placePhrase({ x, y }: { x: number; y: number }, side = 64): string {
+  const third = (value: number, low: string, high: string): string[] => {
+    if (value < side * 0.4) return [low];
+    return value > side * 0.6 ? [high] : [];
+  };
+  const words = [...third(y, 'top', 'bottom'), ...third(x, 'left', 'right')];
+  return words.length === 0 ? 'in the center' : `at the ${words.join(' ')}`;
+}
+
+/** Things in reading order: by rows of things, then from the left. */
+export function inReadingOrder(objects: readonly SceneObject[]): SceneObject[] {
+  return [...objects].sort((a, b) => a.y - b.y || a.x - b.x);
+}
+
+/**
+ * All of a still scene in one fixed form, which can be read back: "a red car at the top left, a star at the bottom, pink
+ * background, noto style".
+ */
+export function fullCaption(scene: Scene): string {
+  const things = inReadingOrder(scene.objects).map((thing) => `${phraseOf(thing)} ${placePhrase(thing)}`);
+  return [...things, `${scene.background} background`, `${scene.style} style`].join(', ');
+}
+
+/** "moves left slowly", "enters from the left", "bounces". */
+export function motionPhrase({ kind, speed }: Motion, withSpeed: boolean): string {
+  const way = kind === 'enters' ? 'enters from the left' : kind === 'leaves' ? 'leaves to the right' : kind;
+  return withSpeed ? `${way} ${speed > 2 ? 'quickly' : 'slowly'}` : way;
+}
+
+/** All of a clip in one fixed form: "a red car moves right slowly, a star stands still, pink background, noto style". */
+export function fullClipCaption(scene: Scene): string {
+  const things = scene.objects.map(
+    (thing) => `${phraseOf(thing)} ${thing.motion ? motionPhrase(thing.motion, true) : 'stands still'}`,
+  );
+  return [...things, `${scene.background} background`, `${scene.style} style`].join(', ');
+}
+
+const frames = [
+  (words: string) => words,
+  (words: string) => words,
+  (words: string) => `a picture of ${words}`,
+  (words: string) => `a picture with ${words}`,
+  (words: string) => `draw ${words}`,
+  (words: string) => `there is ${words}`,
+];
+
+/** A caption as people write it: short or full, in varied English, with or without background and style. */
+export function variedCaption(scene: Scene, random: SeededRandom): string {
+  if (random.next() < 0.15) return fullCaption(scene);
+  const pick = <Item>(items: readonly Item[]): Item => items[random.integer(items.length)];
+  const words = pick(frames)(contentPhrase(scene, random));
+  const background =
+    random.next() < 0.4 ? pick([` on a ${scene.background} background`, `, ${scene.background} background`]) : '';
+  const style = random.next() < 0.4 ? pick([`, ${scene.style} style`, ` in ${scene.style} style`]) : '';
+  return `${words}${background}${style}`;
+}
+
+const relationForms: Readonly<Record<Relation, readonly ((a: string, b: string) => string)[]>> = {
+  'left of': [(a, b) => `${a} left of ${b}`, (a, b) => `${a} to the left of ${b}`],
+  'right of': [(a, b) => `${a} right of ${b}`, (a, b) => `${a} to the right of ${b}`],
+  above: [(a, b) => `${a} above ${b}`, (a, b) => `${a} over ${b}`],
+  below: [(a, b) => `${a} below ${b}`, (a, b) => `${a} under ${b}`],
+};
+
+function contentPhrase(scene: Scene, random: SeededRandom): string {
+  const pick = <Item>(items: readonly Item[]): Item => items[random.integer(items.length)];
+  const objects = random.shuffled(scene.objects);
+  if (objects.length === 1 && random.next() < 0.2) return `${phraseOf(objects[0])} ${placePhrase(objects[0])}`;
+  if (objects.length === 2 && objects[0].noun !== objects[1].noun) {
+    const [a, b] = objects;
+    const relation = pick(relationsOf(boxOf(a), boxOf(b)));
+    if (random.next() < 0.5) return pick(relationForms[relation])(phraseOf(a), phraseOf(b));
+  }
+  const phrases = random.shuffled(groupsOf(scene)).map(groupPhrase);
+  if (phrases.length === 1) return phrases[0];
+  return `${phrases.slice(0, -1).join(', ')} and ${phrases[phrases.length - 1]}`;
+}
+
+/** A caption of a clip as people write it. */
+export function variedClipCaption(scene: Scene, random: SeededRandom): string {
+  if (random.next() < 0.15) return fullClipCaption(scene);
+  const pick = <Item>(items: readonly Item[]): Item => items[random.integer(items.length)];
+  const [moving, still] = scene.objects;
+  const motion = moving.motion ? motionPhrase(moving.motion, random.next() < 0.6) : 'stands still';
+  let words = `${phraseOf(moving)} ${motion}`;
+  if (still !== undefined) words += pick([` and ${phraseOf(still)} stands still`, ` near ${phraseOf(still)}`]);
+  if (random.next() < 0.2) words = `a video of ${words}`;
+  const background =
+    random.next() < 0.4 ? pick([` on a ${scene.background} background`, `, ${scene.background} background`]) : '';
+  const style = random.next() < 0.4 ? pick([`, ${scene.style} style`, ` in ${scene.style} style`]) : '';
+  return `${words}${background}${style}`;
+}

@@ -1,0 +1,137 @@
+import { groupPhrase, groupsOf, inReadingOrder, phraseOf, placePhrase } from './captions.js';
+import type { SeededRandom } from './random.js';
+import { boxOf, relationsOf, type Relation, type Scene, type SceneObject } from './scene.js';
+import { nouns, numberWords, plural, withArticle, type Noun } from './words.js';
+
+export const questionTypes = ['what', 'how many', 'color', 'where', 'is there', 'relation', 'motion'] as const;
+export type QuestionType = (typeof questionTypes)[number];
+
+export interface Question {
+  readonly type: QuestionType;
+  /** With its question mark. */
+  readonly question: string;
+  /** In lower case, without a full stop. */
+  readonly answer: string;
+}
+
+/** "is there a car in the picture?", the question of POPE (Li et al. 2023, arXiv 2305.10355). */
+export function existenceQuestion(noun: Noun): string {
+  return `is there ${withArticle(noun)} in the picture?`;
+}
+
+/** A question about a still scene with its one right answer. */
+export function drawQuestion(scene: Scene, random: SeededRandom): Question {
+  const pick = <Item>(items: readonly Item[]): Item => items[random.integer(items.length)];
+  for (;;) {
+    // Existence is asked more often, as its answers are the least to learn from.
+    const type = pick(['what', 'how many', 'color', 'color', 'where', 'is there', 'is there', 'relation'] as const);
+    const question = ask(type, scene, random);
+    if (question !== undefined) return { type, ...question };
+  }
+}
+
+/** A question of one type, or undefined when the scene has nothing to ask about. */
+export function ask(
+  type: QuestionType,
+  scene: Scene,
+  random: SeededRandom,
+): { question: string; answer: string } | undefined {
+  const pick = <Item>(items: readonly Item[]): Item => items[random.integer(items.length)];
+  const { objects } = scene;
+  const present = [...new Set(objects.map(({ noun }) => noun))];
+  const absent = nouns.filter((noun) => !present.includes(noun));
+  /** Things whose noun no other has: "the car" is one of them. */
+  const single = objects.filter(({ noun }) => objects.filter((other) => other.noun === noun).length === 1);
+  switch (type) {
+    case 'what': {
+      if (random.next() < 0.5) return { question: 'what is in the picture?', answer: listOf(scene) };
+      const thing = pick(objects);
+      const place = placePhrase(thing);
+      if (objects.filter((other) => placePhrase(other) === place).length > 1) return undefined;
+      return { question: `what is ${place}?`, answer: phraseOf(thing) };
+    }
+    case 'how many': {
+      if (random.next() < 0.3) return { question: 'how many things are there?', answer: numberWords[objects.length] };
+      const noun = random.next() < 0.8 ? pick(present) : pick(absent);
+      const count = objects.filter((thing) => thing.noun === noun).length;
+      return { question: `how many ${plural(noun)} are there?`, answer: numberWords[count] };
+    }
+    case 'color': {
+      if (random.next() < 0.25) return { question: 'what color is the background?', answer: scene.background };
+      const painted = single.filter(({ color }) => color !== undefined);
+      if (painted.length === 0) return undefined;
+      const thing = pick(painted);
+      return { question: `what color is the ${thing.noun}?`, answer: String(thing.color) };
+    }
+    case 'where': {
+      if (single.length === 0) return undefined;
+      const thing = pick(single);
+      return { question: `where is the ${thing.noun}?`, answer: placePhrase(thing) };
+    }
+    case 'is there': {
+      const there = random.next() < 0.5;
+      return { question: existenceQuestion(there ? pick(present) : pick(absent)), answer: there ? 'yes' : 'no' };
+    }
+    case 'relation': {
+      if (single.length < 2) return undefined;
+      const [a, b] = random.shuffled(single);
+      const holding = relationsOf(boxOf(a), boxOf(b));
+      const asked = pick<Relation>(['left of', 'right of', 'above', 'below']);
+      // A relation and its opposite only: what lies askew is left alone, so that half the answers are yes.
+      const opposite = relationsOf(boxOf(b), boxOf(a));
+      if (!holding.includes(asked) && !opposite.includes(asked)) return undefined;
+      return { question: `is the ${a.noun} ${asked} the ${b.noun}?`, answer: holding.includes(asked) ? 'yes' : 'no' };
+    }
+    case 'motion': {
+      const [moving] = objects;
+      if (moving.motion === undefined) return undefined;
+      return motionQuestion(moving, random);
+    }
+  }
+}
+
+/** A question about a clip. */
+export function drawClipQuestion(scene: Scene, random: SeededRandom): Question {
+  for (;;) {
+    const chance = random.next();
+    const type = chance < 0.6 ? 'motion' : chance < 0.8 ? 'color' : 'is there';
+    const question = ask(type, scene, random);
+    if (question !== undefined) return { type, ...question };
+  }
+}
+
+/** "the direction in which it goes": left, right, up, down, or undefined for what stays in its place. */
+export function directionOf({ motion }: Pick<SceneObject, 'motion'>): 'left' | 'right' | 'up' | 'down' | undefined {
+  switch (motion?.kind) {
+    case 'moves left':
+      return 'left';
+    case 'moves right':
+    case 'enters':
+    case 'leaves':
+      return 'right';
+    case 'moves up':
+      return 'up';
+    case 'moves down':
+      return 'down';
+    default:
+      return undefined;
+  }
+}
+
+function motionQuestion(thing: SceneObject, random: SeededRandom): { question: string; answer: string } | undefined {
+  const { noun, motion } = thing;
+  if (motion === undefined) return undefined;
+  const direction = directionOf(thing);
+  if (direction !== undefined && random.next() < 0.5) {
+    return { question: `which way does the ${noun} move?`, answer: direction };
+  }
+  return { question: `what does the ${noun} do?`, answer: `it ${motion.kind}` };
+}
+
+/** "a red car and two stars". */
+function listOf(scene: Scene): string {
+  const groups = groupsOf({ ...scene, objects: inReadingOrder(scene.objects) });
+  const phrases = groups.map(groupPhrase);
+  if (phrases.length === 1) return phrases[0];
+  return `${phrases.slice(0, -1).join(', ')} and ${phrases[phrases.length - 1]}`;
+}
