@@ -1,0 +1,183 @@
+import { packDocuments, type PackedBatch, type TokenDocument } from '../../../engine/train/packing.js';
+import {
+  captionLastSample,
+  conversationSample,
+  documentIds,
+  generationSample,
+  ignoreIndex,
+  isVisual,
+  videoSample,
+  type CodeClip,
+  type CodeGrid,
+  type ConversationTurn,
+  type TextTokenizer,
+} from '../../../tokenizer/index.js';
+import { fullCaption, fullClipCaption, variedCaption, variedClipCaption } from '../world/captions.js';
+import { drawClipQuestion, drawQuestion } from '../world/questions.js';
+import { SeededRandom } from '../world/random.js';
+import { framesPerSecond } from '../world/scene.js';
+import type { TokenizedScene } from './corpus.node.js';
+
+/**
+ * What a document teaches. `draw` and `film`: caption, then picture or clip. `tell`: picture or clip, then its full
+ * caption. `ask`: picture or clip, then questions and answers. `compare`: two pictures, then a question about one.
+ */
+export const documentKinds = ['draw', 'tell', 'ask', 'compare', 'film', 'tell clip', 'ask clip'] as const;
+export type DocumentKind = (typeof documentKinds)[number];
+
+/** Shares of the kinds in a stage; they need not sum to one. */
+export type Mixture = Readonly<Partial<Record<DocumentKind, number>>>;
+
+export interface DocumentOptions {
+  mixture: Mixture;
+  /** Share of drawings without their caption, for classifier-free guidance. */
+  captionDropout: number;
+  /**
+   * In this share of the drawings up to `highest` of the codes that are read (not those to be predicted) are random, so
+   * that the caption is listened to and a wrong code does not spoil what follows.
+   */
+  contextNoise: { share: number; highest: number };
+  /** Weight of what is not a code in drawings: captions say little about one another, and the grammar is forced. */
+  textWeight: number;
+  /** Questions of a conversation. */
+  questions: number;
+}
+
+/** Where the stream of documents stands; all there is to know for going on. */
+export interface DocumentPosition {
+  readonly random: number;
+  /** The document that did not fit into the last batch: its seed. */
+  readonly pending: number | null;
+}
+
+/** Endless documents over corpora of stills and clips. A document follows from its 32-bit seed alone. */
+export class DocumentStream {
+  private readonly random: SeededRandom;
+  private pending: number | null;
+  private readonly kinds: readonly DocumentKind[];
+  private readonly totals: readonly number[];
+
+  constructor(
+    private readonly stills: readonly TokenizedScene[],
+    private readonly clips: readonly TokenizedScene[],
+    private readonly text: TextTokenizer,
+    private readonly options: DocumentOptions,
+    position: DocumentPosition,
+  ) {
+    this.random = new SeededRandom(position.random);
+    this.pending = position.pending;
+    this.kinds = documentKinds.filter((kind) => (options.mixture[kind] ?? 0) > 0);
+    let sum = 0;
+    this.totals = this.kinds.map((kind) => (sum += options.mixture[kind] ?? 0));
+  }
+
+  save(): DocumentPosition {
+    return { random: this.random.save(), pending: this.pending };
+  }
+
+  nextBatch(shape: { batch: number; length: number }): PackedBatch {
+    let last = this.pending ?? this.random.nextUint32();
+    let started = false;
+    const next = (): TokenDocument => {
+      if (started) last = this.random.nextUint32();
+      started = true;
+      return this.document(last);
+    };
+    const packed = packDocuments(next, shape, this.text.special.pad);
+    this.pending = last;
+    return packed;
+  }
+
+  private document(seed: number): TokenDocument {
+    const random = new SeededRandom(seed);
+    const place = random.next() * this.totals[this.totals.length - 1];
+    const kind = this.kinds[this.totals.findIndex((total) => place < total)];
+    const pick = (items: readonly TokenizedScene[]): TokenizedScene => items[random.integer(items.length)];
+    switch (kind) {
+      case 'draw': {
+        const item = pick(this.stills);
+        const caption = this.captionOr(variedCaption(item.scene, random), random);
+        return this.drawing(documentIds(generationSample(caption, gridOf(item)), this.text), random, true);
+      }
+      case 'film': {
+        const item = pick(this.clips);
+        const caption = this.captionOr(variedClipCaption(item.scene, random), random);
+        return this.drawing(documentIds(videoSample(caption, clipOf(item)), this.text), random, false);
+      }
+      case 'tell': {
+        const item = pick(this.stills);
+        return this.reading(documentIds(captionLastSample(fullCaption(item.scene), gridOf(item)), this.text));
+      }
+      case 'tell clip': {
+        const item = pick(this.clips);
+        return this.reading(documentIds(captionLastSample(fullClipCaption(item.scene), clipOf(item)), this.text));
+      }
+      case 'ask': {
+        const item = pick(this.stills);
+        const turns = this.conversation(gridOf(item), () => drawQuestion(item.scene, random));
+        return conversationSample(turns, this.text);
+      }
+      case 'ask clip': {
+        const item = pick(this.clips);
+        const turns = this.conversation(clipOf(item), () => drawClipQuestion(item.scene, random));
+        return conversationSample(turns, this.text);
+      }
+      case 'compare': {
+        const items = [pick(this.stills), pick(this.stills)];
+        const which = random.integer(2);
+        const { question, answer } = drawQuestion(items[which].scene, random);
+        const text = `in the ${which === 0 ? 'first' : 'second'} picture, ${question}`;
+        const turns: ConversationTurn[] = [
+          { role: 'user', text, vision: items.map(gridOf) },
+          { role: 'assistant', text: ` ${answer}` },
+        ];
+        return conversationSample(turns, this.text);
+      }
+    }
+  }
+
+  private captionOr(caption: string, random: SeededRandom): string {
+    return random.next() < this.options.captionDropout ? '' : caption;
+  }
+
+  private conversation(
+    vision: CodeGrid | CodeClip,
+    ask: () => { question: string; answer: string },
+  ): ConversationTurn[] {
+    return Array.from({ length: this.options.questions }, (_, index): ConversationTurn[] => {
+      const { question, answer } = ask();
+      return [
+        { role: 'user', text: question, ...(index === 0 && { vision: [vision] }) },
+        { role: 'assistant', text: ` ${answer}` },
+      ];
+    }).flat();
+  }
+
+  /** A drawing: its codes are learned in full, the rest a little. A picture ends with EOS here, unlike the released data. */
+  private drawing(ids: readonly number[], random: SeededRandom, ends: boolean): TokenDocument {
+    const { special } = this.text;
+    const labels = ends ? [...ids, special.eos] : [...ids];
+    const { share, highest } = this.options.contextNoise;
+    const rate = random.next() < share ? random.next() * highest : 0;
+    const read = labels.map((id) =>
+      isVisual(id, special) && random.next() < rate ? special.visualStart + random.integer(special.visualCount) : id,
+    );
+    const weights = labels.map((id) => (isVisual(id, special) ? 1 : this.options.textWeight));
+    return { ids: read, labels, weights };
+  }
+
+  /** Everything behind the picture is learned, the picture itself is not. */
+  private reading(ids: readonly number[]): TokenDocument {
+    const { special } = this.text;
+    const end = ids.indexOf(special.eoi);
+    return { ids, labels: ids.map((id, index) => (index > end ? id : ignoreIndex)) };
+  }
+}
+
+export function gridOf({ codes, side }: TokenizedScene): CodeGrid {
+  return { codes, height: side, width: side };
+}
+
+export function clipOf({ codes, side, latentFrames }: TokenizedScene): CodeClip {
+  return { codes, height: side, width: side, frames: latentFrames, framesPerSecond };
+}
