@@ -5,7 +5,21 @@ export type { DType, KernelTraits, Operand } from './kernels/core/types.js';
 
 // The whole model.
 export { Emu3 } from './loader/pipeline/emu3.js';
-export type { Answer, DescribeRequest, Emu3LoadOptions, Emu3LoadProgress } from './loader/pipeline/emu3.js';
+export type { Emu3LoadOptions, Emu3LoadProgress } from './loader/pipeline/emu3.js';
+export type { Answer, AnswerBatchEvents, AnswerEvents } from './loader/pipeline/answer.js';
+export type {
+  AnswerOptions,
+  AssistantMessage,
+  CaptionRequest,
+  ChatBatchEvents,
+  ChatMessage,
+  ChatRequest,
+  DescribeRequest,
+  OnePicture,
+  UserMessage,
+} from './loader/pipeline/chat.js';
+export { Chat } from './loader/pipeline/session.js';
+export type { ChatQuestion } from './loader/pipeline/session.js';
 export type {
   GeneratedImage,
   GenerateEvents,

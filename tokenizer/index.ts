@@ -16,12 +16,24 @@ export type { PixelLimits, Size } from './image/sizes.js';
 export { calculateGenerateSize, defaultPixelLimits, smartResize, trainingPrepareResize } from './image/sizes.js';
 export type { IdRange, TokenClass } from './document/grammar.js';
 export { allowedClass, allowedIds, allowedVideoClass, generatedLength, PrefixGrammar } from './document/grammar.js';
+export type { AssistantTurn, ConversationTurn, UserTurn } from './document/conversation.js';
+export { conversationPrompt } from './document/conversation.js';
 export * from './document/layouts.js';
 export type { DocumentPart } from './document/parse.js';
 export { parseDocumentIds, parseDocumentString } from './document/parse.js';
-export type { GenerationPrompts, GenerationRequest, UnderstandingRequest } from './document/prompts.js';
-export { generationPrompts, understandingPromptIds } from './document/prompts.js';
+export type {
+  ConversationRequest,
+  GenerationPrompts,
+  GenerationRequest,
+  UnderstandingRequest,
+} from './document/prompts.js';
+export {
+  captionPromptIds,
+  conversationPromptIds,
+  generationPrompts,
+  understandingPromptIds,
+} from './document/prompts.js';
 export type { LabelRule, Sample, SampleBatch } from './document/samples.js';
-export { ignoreIndex, labelWeights, padSamples, sampleLabels } from './document/samples.js';
-export type { CodeClip, CodeGrid, DocumentVocabulary, Segment } from './document/segments.js';
-export { documentIds, documentString, imageSegments, videoSegments } from './document/segments.js';
+export { conversationSample, ignoreIndex, labelWeights, padSamples, sampleLabels } from './document/samples.js';
+export type { CodeClip, CodeGrid, DocumentVocabulary, Segment, VisionCodes } from './document/segments.js';
+export { documentIds, documentString, imageSegments, videoSegments, visionSegments } from './document/segments.js';

@@ -61,25 +61,39 @@ export const jsonOption = (): Option => new Option('--json', 'print the result a
 const modelOption = (): Option =>
   new Option('--model <folder>', 'model folder (default: the nano model that comes with the package)');
 
+/** What {@link addTokenOptions} adds. */
+export interface TokenChoice {
+  temperature?: number;
+  topK?: number;
+  topP?: number;
+}
+
 /** What {@link addSamplingOptions} adds. */
-export interface SamplingChoice extends SamplingOptions {
+export interface SamplingChoice extends SamplingOptions, TokenChoice {
   guidance?: number;
   negative?: string;
 }
 
+const asModel = 'default: as the model says';
+
 /** How tokens are drawn; whatever is left out comes from the model's generation_config.json. */
-export function addSamplingOptions(command: Command): Command {
-  const asModel = 'default: as the model says';
+export function addTokenOptions(command: Command, temperature = asModel): Command {
   return command
-    .option('--guidance <w>', `weight of the prompt, 1 for none (${asModel})`, numberOption({ from: 0 }))
-    .option('--negative <text>', `what guidance steers away from (${asModel})`)
-    .option('--temperature <t>', `0 takes the most probable token (${asModel})`, numberOption({ from: 0 }))
+    .option('--temperature <t>', `0 takes the most probable token (${temperature})`, numberOption({ from: 0 }))
     .option('--top-k <n>', `draw among so many tokens (${asModel})`, numberOption({ from: 1, whole: true }))
     .option(
       '--top-p <p>',
       `draw among tokens of this probability in all (${asModel})`,
       numberOption({ from: 0, to: 1, exclusive: true }),
     );
+}
+
+/** How the tokens of pictures are drawn: guidance, and {@link addTokenOptions}. */
+export function addSamplingOptions(command: Command): Command {
+  command
+    .option('--guidance <w>', `weight of the prompt, 1 for none (${asModel})`, numberOption({ from: 0 }))
+    .option('--negative <text>', `what guidance steers away from (${asModel})`);
+  return addTokenOptions(command);
 }
 
 /** The sampling options as the pipeline takes them. */

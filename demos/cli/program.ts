@@ -1,4 +1,6 @@
 import { Command } from 'commander';
+import { addAsk, addCaption } from './commands/ask.js';
+import { addChat } from './commands/chat.js';
 import { addDecode } from './commands/decode.js';
 import { addDevices } from './commands/devices.js';
 import { addEdit, addVary } from './commands/edit.js';
@@ -11,12 +13,25 @@ import { packageVersion } from './model.js';
 import { reportError } from './report.js';
 import type { Terminal } from './terminal.js';
 
-const commands = [addGenerate, addEdit, addVary, addEncode, addDecode, addTrain, addEval, addInspect, addDevices];
+const commands = [
+  addGenerate,
+  addEdit,
+  addVary,
+  addAsk,
+  addCaption,
+  addChat,
+  addEncode,
+  addDecode,
+  addTrain,
+  addEval,
+  addInspect,
+  addDevices,
+];
 
 /** Runs a command line and gives the exit code: 0 done, 1 failed, 2 not understood, 130 stopped by Ctrl-C. */
 export async function runCli(args: readonly string[], terminal: Terminal): Promise<number> {
   const program = new Command('emu3')
-    .description('Emu3 on WebGPU: pictures from text, vision tokens, training, inspection')
+    .description('Emu3 on WebGPU: pictures from text, answers about pictures, vision tokens, training, inspection')
     .version(packageVersion())
     .exitOverride()
     .showHelpAfterError('(emu3 help shows how commands are written)')

@@ -7,6 +7,8 @@ export interface Terminal {
   out(text: string): void;
   /** Messages for people. */
   err(text: string): void;
+  /** What a person types, or a pipe brings. */
+  readonly input: NodeJS.ReadableStream & { readonly isTTY?: boolean };
   /** Where progress bars are drawn; undefined draws none. */
   readonly progress: NodeJS.WritableStream | undefined;
   /** Fires on Ctrl-C. */
@@ -34,6 +36,10 @@ export function processTerminal(): Terminal & { close(): void } {
   return {
     out: (text) => process.stdout.write(text),
     err: (text) => process.stderr.write(text),
+    // Opened only by commands that read it.
+    get input() {
+      return process.stdin;
+    },
     progress: process.stderr,
     signal: controller.signal,
     close: () => {

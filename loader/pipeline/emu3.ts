@@ -1,11 +1,10 @@
 import { Emu3Error, throwIfAborted } from '../../kernels/core/errors.js';
-import { contextLength, type IdSlice } from '../../engine/decode/index.js';
+import { contextLength } from '../../engine/decode/index.js';
 import type { Device } from '../../engine/device.js';
 import { spatialFactor, type VisionTokenizer } from '../../engine/models/vision/index.js';
 import type { ParameterStore } from '../../engine/parameters.js';
 import {
   prepareImage,
-  understandingPromptIds,
   type CodeGrid,
   type PixelLimits,
   type RgbImage,
@@ -15,7 +14,17 @@ import { parseTransformerConfig, type Emu3Config } from '../config/transformer.j
 import { parseVisionConfig } from '../config/vision.js';
 import { describePath, type ModelFolder } from '../folder.js';
 import { loadTransformer, loadVisionTokenizer, type LoadedVisionTokenizer, type LoadProgress } from '../load-model.js';
-import { TextStream } from './answer.js';
+import { writeAnswers, type Answer, type AnswerBatchEvents, type AnswerEvents, type AnswerPlan } from './answer.js';
+import {
+  planCaption,
+  planChats,
+  singleQuestion,
+  type CaptionRequest,
+  type ChatBatchEvents,
+  type ChatContext,
+  type ChatRequest,
+  type DescribeRequest,
+} from './chat.js';
 import { DecoderPool } from './decoders.js';
 import {
   keepingRequest,
@@ -30,12 +39,10 @@ import {
   PictureCollector,
   planPictures,
   randomSeed,
-  samplingOf,
   type GeneratedImage,
   type GenerateEvents,
   type GenerateRequest,
   type PicturePlan,
-  type SamplingOptions,
 } from './generate.js';
 import { readGenerationDefaults, type GenerationDefaults } from './generation-config.js';
 import { checkAgreement, findVisionFolder, openTextTokenizer, readPixelLimits } from './parts.js';
@@ -61,27 +68,6 @@ export interface Emu3LoadOptions {
   signal?: AbortSignal;
   onProgress?: (progress: Emu3LoadProgress) => void;
 }
-
-export interface DescribeRequest extends SamplingOptions {
-  /** What to ask. */
-  question: string;
-  /** The picture: bytes, or its tokens. */
-  image: RgbImage | CodeGrid;
-  /** Longest answer. */
-  maxNewTokens?: number;
-  signal?: AbortSignal;
-  /** Called with each piece of the answer as it is written. */
-  onText?: (piece: string) => void;
-}
-
-export interface Answer {
-  text: string;
-  ids: number[];
-  /** False when the answer was cut off at its longest. */
-  finished: boolean;
-}
-
-const answerBlockSteps = 8;
 
 interface Emu3Parts {
   readonly device: Device;
@@ -284,53 +270,60 @@ export class Emu3 {
   }
 
   /**
-   * Answers a question about a picture. Takes the most probable tokens unless a temperature is given.
+   * Answers a question about one picture or clip; see {@link chat}.
    *
-   * @throws Emu3Error as {@link generate}.
+   * @throws Emu3Error as {@link chat}, `argument` without a picture.
    */
-  async describe(request: DescribeRequest): Promise<Answer> {
-    const { question, image, signal } = request;
-    const grid = 'rgb' in image ? await this.encodeImage(image, signal && { signal }) : image;
-    const context = contextLength(this.config);
-    const prompt = understandingPromptIds(this.tokenizer, {
-      question,
-      image: grid,
-      answerLength: request.maxNewTokens ?? 1,
-      contextLength: context,
-    });
-    const newTokens = request.maxNewTokens ?? Math.min(this.defaults.maxNewTokens, context - prompt.length);
-    const sampling = samplingOf(request, { ...this.defaults, temperature: 0 });
-    return this.inTurn(() => this.write(prompt, newTokens, sampling, request));
+  async describe(request: DescribeRequest & AnswerEvents): Promise<Answer> {
+    return this.chat({ ...request, messages: singleQuestion(request) });
   }
 
-  private async write(
-    prompt: readonly number[],
-    newTokens: number,
-    sampling: ReturnType<typeof samplingOf>,
-    { signal, onText }: Pick<DescribeRequest, 'signal' | 'onText'>,
-  ): Promise<Answer> {
-    throwIfAborted(signal, 'describe');
-    const { special } = this.tokenizer;
-    // Visual tokens come last in every vocabulary: an answer is text.
-    const slice: IdSlice = { first: 0, count: special.visualStart };
-    const capacity = prompt.length + newTokens;
-    const decoder = await this.decoders.take({ sequences: 1, guided: false, slice, capacity });
-    const stream = new TextStream(this.tokenizer);
-    const tell = (piece: string): void => {
-      if (piece !== '') onText?.(piece);
-    };
-    let finished = false;
-    const sequences = [{ prompt, sampling }];
-    for await (const { ids } of decoder.decode({ sequences, newTokens, blockSteps: answerBlockSteps, signal })) {
-      for (const id of ids[0]) {
-        finished = id === special.eos || id === special.pad;
-        if (finished) break;
-        tell(stream.add(id));
-      }
-      if (finished) break;
-    }
-    tell(stream.end());
-    return { text: stream.text, ids: stream.ids, finished };
+  /**
+   * Answers the last question of a conversation, whose questions may each be about any number of pictures and clips.
+   * Takes the most probable tokens unless a temperature is given.
+   *
+   * @throws Emu3Error `prompt` for a conversation that is empty, out of order, does not end with a question or does not
+   *   fit the context; `argument` for a longest answer, temperature, top-k, top-p or seed outside its range; `image` and
+   *   `token` for bad pictures; `aborted`, `device-lost`.
+   */
+  async chat(request: ChatRequest & AnswerEvents): Promise<Answer> {
+    const [answer] = await this.chatBatch([request], request);
+    return answer;
+  }
+
+  /**
+   * Answers several conversations side by side, each with settings of its own: the same answers as one after the other,
+   * faster. Answers whose longest would not fit the context behind another's prompt wait for their turn, so say
+   * `maxNewTokens`.
+   *
+   * @throws Emu3Error as {@link chat}, naming the request.
+   */
+  async chatBatch(requests: readonly ChatRequest[], events: ChatBatchEvents = {}): Promise<Answer[]> {
+    const plans = await planChats(requests, this.chatContext(events.signal), events.encodedImages ?? new WeakMap());
+    return this.write(plans, events);
+  }
+
+  /**
+   * Writes a caption, for models that learned pictures with the caption last; no question is asked.
+   *
+   * @throws Emu3Error as {@link describe}.
+   */
+  async caption(request: CaptionRequest & AnswerEvents): Promise<Answer> {
+    const [answer] = await this.write([await planCaption(request, this.chatContext(request.signal))], request);
+    return answer;
+  }
+
+  private write(plans: readonly AnswerPlan[], events: AnswerBatchEvents): Promise<Answer[]> {
+    const { decoders, tokenizer } = this;
+    return this.inTurn(() =>
+      writeAnswers(plans, { decoders, tokenizer, contextLength: contextLength(this.config) }, events),
+    );
+  }
+
+  private chatContext(signal: AbortSignal | undefined): ChatContext {
+    const { tokenizer, defaults, pixelLimits } = this;
+    const encode: ChatContext['encode'] = (image) => this.encodeImage(image, signal && { signal });
+    return { tokenizer, defaults, pixelLimits, contextLength: contextLength(this.config), encode };
   }
 
   /** One request at a time: programs and caches are shared. */

@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { Readable } from 'node:stream';
 import { initialTransformerTensor, initialVisionTensor } from '../../demos/nano/train/initialise.js';
 import { SeededRandom } from '../../demos/nano/world/random.js';
 import { runCli } from '../../demos/cli/program.js';
@@ -47,7 +48,7 @@ export async function writeText(path: string, text: string): Promise<void> {
 }
 
 /** A whole model with random weights, by default for pictures of 32 x 32 pixels, 4 x 4 tokens. Returns its folder. */
-export async function writeTinyModel(folder: string, side = 32): Promise<string> {
+export async function writeTinyModel(folder: string, side = 32, contextLength = 128): Promise<string> {
   const random = new SeededRandom(5);
   await writeNetwork(
     join(folder, 'vision_tokenizer'),
@@ -66,7 +67,7 @@ export async function writeTinyModel(folder: string, side = 32): Promise<string>
     num_hidden_layers: 2,
     num_attention_heads: 2,
     num_key_value_heads: 1,
-    max_position_embeddings: 128,
+    max_position_embeddings: contextLength,
     rms_norm_eps: 1e-5,
     rope_theta: 1e4,
     rope_scaling: null,
@@ -96,12 +97,13 @@ export interface CliResult {
   err: string;
 }
 
-/** Runs a command line in this process, without progress bars. */
-export async function cli(args: readonly string[], signal?: AbortSignal): Promise<CliResult> {
+/** Runs a command line in this process, without progress bars. `typed` is what comes through a pipe on stdin. */
+export async function cli(args: readonly string[], signal?: AbortSignal, typed = ''): Promise<CliResult> {
   const result = { out: '', err: '' };
   const code = await runCli(args, {
     out: (text) => (result.out += text),
     err: (text) => (result.err += text),
+    input: Readable.from([typed]),
     progress: undefined,
     signal: signal ?? new AbortController().signal,
   });

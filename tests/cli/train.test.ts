@@ -1,6 +1,7 @@
 import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Readable } from 'node:stream';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { runStage, type Stage } from '../../demos/cli/commands/train.js';
 import { plotCurve } from '../../demos/cli/plot.js';
@@ -52,6 +53,7 @@ function terminal(signal: AbortSignal): Terminal & { text: string } {
       made.text += text;
     },
     err: () => undefined,
+    input: Readable.from([]),
     progress: undefined,
     signal,
   };

@@ -1,10 +1,8 @@
 /** The layouts of documents: what stands where in prompts and in training samples. */
 import type { Size } from '../image/sizes.js';
-import type { CodeClip, CodeGrid, Segment } from './segments.js';
-import { imageHeader, imageSegments, textSegment, videoHeader, videoSegments } from './segments.js';
-
-const systemText = 'You are a helpful assistant. USER: ';
-const answerText = '. ASSISTANT:';
+import { questionSegments } from './conversation.js';
+import type { CodeClip, CodeGrid, Segment, VisionCodes } from './segments.js';
+import { imageHeader, imageSegments, textSegment, videoHeader, videoSegments, visionSegments } from './segments.js';
 
 /**
  * Prompt for a picture: begin, text, image start, size, image token. The model writes everything after that.
@@ -21,9 +19,14 @@ export function videoPrompt(text: string, clip: Omit<CodeClip, 'codes'>): Segmen
   return [{ special: 'bos' }, ...textSegment(text), ...videoHeader(clip)];
 }
 
-/** Prompt about a picture: the picture comes before the question, and a full stop follows the question always. */
-export function understandingPrompt(question: string, image: CodeGrid): Segment[] {
-  return [{ special: 'bos' }, { text: systemText }, ...imageSegments(image), { text: `${question}${answerText}` }];
+/** Prompt about a picture or clip: it comes before the question, and a full stop follows the question always. */
+export function understandingPrompt(question: string, vision: VisionCodes): Segment[] {
+  return [{ special: 'bos' }, ...questionSegments(question, [vision], true)];
+}
+
+/** Prompt for a caption without a question: the picture or clip alone, as in {@link captionLastSample}. */
+export function captionPrompt(vision: VisionCodes): Segment[] {
+  return [{ special: 'bos' }, ...visionSegments(vision)];
 }
 
 /**
@@ -39,16 +42,16 @@ export function videoSample(caption: string, clip: CodeClip): Segment[] {
   return [{ special: 'bos' }, ...textSegment(caption), ...videoSegments(clip), { special: 'eos' }];
 }
 
-/** Training sample with the caption last, from which the model learns to read pictures. */
-export function captionLastSample(caption: string, image: CodeGrid): Segment[] {
-  return [{ special: 'bos' }, ...imageSegments(image), ...textSegment(caption), { special: 'eos' }];
+/** Training sample with the caption last, from which the model learns to read pictures and clips. */
+export function captionLastSample(caption: string, vision: VisionCodes): Segment[] {
+  return [...captionPrompt(vision), ...textSegment(caption), { special: 'eos' }];
 }
 
 /**
- * Training sample of a question, its picture and its answer.
+ * Training sample of a question, its picture or clip, and its answer.
  *
  * @param answer stands right behind `ASSISTANT:`, so give it the space that should part them
  */
-export function understandingSample(question: string, image: CodeGrid, answer: string): Segment[] {
-  return [...understandingPrompt(question, image), ...textSegment(answer), { special: 'eos' }];
+export function understandingSample(question: string, vision: VisionCodes, answer: string): Segment[] {
+  return [...understandingPrompt(question, vision), ...textSegment(answer), { special: 'eos' }];
 }

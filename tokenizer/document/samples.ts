@@ -2,7 +2,11 @@
 import { Emu3Error } from '../../kernels/core/errors.js';
 import type { SpecialTokens } from '../special.js';
 import { isVisual } from '../special.js';
+import type { ConversationTurn } from './conversation.js';
+import { checkConversation, turnSegments } from './conversation.js';
 import { checkContext } from './prompts.js';
+import type { DocumentVocabulary } from './segments.js';
+import { documentIds } from './segments.js';
 
 /** Label of a place that is not learned. */
 export const ignoreIndex = -100;
@@ -53,6 +57,33 @@ export function labelWeights(labels: ArrayLike<number>, special: SpecialTokens, 
 export interface Sample {
   ids: readonly number[];
   labels: readonly number[];
+}
+
+/**
+ * Training sample of a conversation, laid out as its prompts are: every answer ends with EOS, the end of a conversation
+ * and the middle alike, and that EOS is learned with its answer.
+ *
+ * @param turns begin with the user and end with the assistant
+ * @param learned `answers` (instruction tuning): the answers and their ends only. `text`: all but visual tokens, so
+ *   questions too, but no picture or clip. `all`: pictures and clips as well
+ * @throws Emu3Error `prompt` as {@link checkConversation}, `token` for a code outside the codebook
+ */
+export function conversationSample(
+  turns: readonly ConversationTurn[],
+  vocabulary: DocumentVocabulary,
+  learned: 'answers' | 'text' | 'all' = 'answers',
+): Sample {
+  checkConversation(turns, 'assistant');
+  const ids: number[] = [];
+  const labels: number[] = [];
+  for (const { role, segments } of turnSegments(turns)) {
+    const turnIds = documentIds(segments, vocabulary);
+    const ignored = learned === 'answers' && role !== 'assistant';
+    const rule: LabelRule = learned === 'text' ? 'text' : 'all';
+    for (const id of turnIds) ids.push(id);
+    for (const label of sampleLabels(turnIds, vocabulary.special, rule)) labels.push(ignored ? ignoreIndex : label);
+  }
+  return { ids, labels };
 }
 
 /** Samples of one length, row after row. */

@@ -3,7 +3,7 @@ import { Emu3Error } from '../../kernels/core/errors.js';
 import type { Size } from '../image/sizes.js';
 import type { SpecialRole } from '../special.js';
 import { specialTokenNames, visualTokenName } from '../special.js';
-import type { TextTokenizer } from '../text/text-tokenizer.js';
+import type { EncodeOptions, TextTokenizer } from '../text/text-tokenizer.js';
 
 /** A picture in tokens; height and width count tokens. */
 export interface CodeGrid extends Size {
@@ -20,6 +20,9 @@ export interface CodeClip extends Size {
   /** `[frames][height][width]`, codebook entries from 0. */
   codes: ArrayLike<number>;
 }
+
+/** What a question or a caption can be about. */
+export type VisionCodes = CodeGrid | CodeClip;
 
 /** A piece of a document. Text is always text, whatever it spells. */
 export type Segment = { special: SpecialRole } | { text: string } | { visual: number[] };
@@ -39,14 +42,18 @@ export function documentString(segments: readonly Segment[]): string {
 }
 
 /**
- * The token ids of a document. Special strings inside text segments stay text.
+ * The token ids of a document. Special strings inside text segments stay text unless `allowSpecial` is set.
  *
  * @throws Emu3Error `token` for a code outside the codebook
  */
-export function documentIds(segments: readonly Segment[], vocabulary: DocumentVocabulary): number[] {
+export function documentIds(
+  segments: readonly Segment[],
+  vocabulary: DocumentVocabulary,
+  options?: EncodeOptions,
+): number[] {
   const { special } = vocabulary;
   return segments.flatMap((segment) => {
-    if ('text' in segment) return vocabulary.encode(segment.text);
+    if ('text' in segment) return vocabulary.encode(segment.text, options);
     if ('special' in segment) return [special[segment.special]];
     return segment.visual.map((code) => {
       checkCode(code, special.visualCount);
@@ -98,6 +105,11 @@ export function videoHeader(clip: Omit<CodeClip, 'codes'>): Segment[] {
 /** A whole video: header, the latent frames with an end of frame after each, image end. */
 export function videoSegments(clip: CodeClip): Segment[] {
   return [...videoHeader(clip), ...frameSegments(clip, clip.codes, clip.frames), { special: 'eoi' }];
+}
+
+/** A whole picture or a whole video. */
+export function visionSegments(vision: VisionCodes): Segment[] {
+  return 'framesPerSecond' in vision ? videoSegments(vision) : imageSegments(vision);
 }
 
 function frameSegments({ height, width }: Size, codes: ArrayLike<number>, frames: number): Segment[] {
