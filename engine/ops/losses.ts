@@ -1,6 +1,7 @@
 import {
   combineLosses,
   preferenceBackward,
+  preferenceFigures,
   preferenceForward,
   segmentSumBackward,
   segmentSumForward,
@@ -115,6 +116,27 @@ export function dpoLoss(
     },
   });
   return { loss, margins };
+}
+
+/**
+ * Adds to a persistent tensor what a training step reports of its pairs: the sum of the margins, the number of pairs with
+ * a margin above 0, the sums of the chosen and of the rejected log-probabilities. Runs at its place in the order of nodes.
+ *
+ * @param figures [4] f32, persistent. @param pairs [n] f32 each.
+ * @throws Emu3Error `shape`.
+ */
+export function accumulatePreferenceFigures(
+  graph: Graph,
+  figures: Tensor,
+  pairs: { margins: Tensor; chosen: Tensor; rejected: Tensor },
+): void {
+  const { margins, chosen, rejected } = pairs;
+  graph.node({
+    name: 'preference-figures',
+    inputs: [margins, chosen, rejected, figures],
+    outputs: [figures],
+    calls: [preferenceFigures(graph.traits, { margins, chosen, rejected, figures })],
+  });
 }
 
 /**

@@ -29,53 +29,84 @@ export interface PackedBatch {
   readonly documents: number;
 }
 
+/** Sequences of a batch, and tokens of each. */
+export interface SequenceShape {
+  readonly batch: number;
+  readonly length: number;
+}
+
+/** Sequences of nothing but padding, whose positions lie before their own start and so attend to nothing. */
+export function emptyBatch({ batch, length }: SequenceShape, padId: number): Omit<PackedBatch, 'documents'> {
+  const rows = batch * length;
+  return {
+    batch,
+    length,
+    ids: new Uint32Array(rows).fill(padId),
+    positions: new Uint32Array(rows),
+    start: new Uint32Array(rows).fill(length),
+    targets: new Int32Array(rows).fill(ignoredTarget),
+    weights: new Float32Array(rows).fill(1),
+  };
+}
+
+/** Writes a document into row `row` from place `origin` on, where it must fit. */
+export function placeDocument(
+  packed: Omit<PackedBatch, 'documents'>,
+  row: number,
+  origin: number,
+  document: TokenDocument,
+): void {
+  const size = document.ids.length;
+  for (let index = 0; index < size; index++) {
+    const at = row * packed.length + origin + index;
+    packed.ids[at] = document.ids[index];
+    packed.positions[at] = index;
+    packed.start[at] = origin;
+    if (index + 1 === size) continue;
+    packed.targets[at] = (document.labels ?? document.ids)[index + 1];
+    if (document.weights) packed.weights[at] = document.weights[index + 1];
+  }
+}
+
 /**
  * Packs whole documents into sequences, first fit in the order given: none is cut, so no picture ever is
- * (arXiv 2409.18869, section 3.2), and none attends to another. Padding positions lie before their own start, so they
- * attend to nothing.
+ * (arXiv 2409.18869, section 3.2), and none attends to another. Padding attends to nothing.
  *
  * @param next gives the next document; it is called until one does not fit any more, and the caller keeps that one for
  *   the next batch.
- * @throws Emu3Error `limit` for a document longer than a sequence.
+ * @throws Emu3Error `limit` for a document longer than a sequence, `shape` for one with another number of labels or
+ *   weights than ids.
  */
-export function packDocuments(
-  next: () => TokenDocument,
-  shape: { batch: number; length: number },
-  padId: number,
-): PackedBatch {
-  const { batch, length } = shape;
-  const rows = batch * length;
-  const ids = new Uint32Array(rows).fill(padId);
-  const positions = new Uint32Array(rows);
-  const start = new Uint32Array(rows).fill(length);
-  const targets = new Int32Array(rows).fill(ignoredTarget);
-  const weights = new Float32Array(rows).fill(1);
-  const used = new Uint32Array(batch);
+export function packDocuments(next: () => TokenDocument, shape: SequenceShape, padId: number): PackedBatch {
+  const packed = emptyBatch(shape, padId);
+  const used = new Uint32Array(shape.batch);
   let documents = 0;
   for (;;) {
     const document = next();
     const size = document.ids.length;
-    if (size > length) {
-      throw new Emu3Error(`A document of ${size} tokens is longer than the ${length} of a training sequence.`, {
-        code: 'limit',
-        where: 'packing',
-        fix: 'Use a longer sequence or drop the document.',
-      });
-    }
-    const row = used.findIndex((filled) => filled + size <= length);
+    checkDocument(document, shape.length);
+    const row = used.findIndex((filled) => filled + size <= shape.length);
     if (row < 0) break;
-    const origin = used[row];
-    for (let index = 0; index < size; index++) {
-      const at = row * length + origin + index;
-      ids[at] = document.ids[index];
-      positions[at] = index;
-      start[at] = origin;
-      if (index + 1 === size) continue;
-      targets[at] = (document.labels ?? document.ids)[index + 1];
-      if (document.weights) weights[at] = document.weights[index + 1];
-    }
+    placeDocument(packed, row, used[row], document);
     used[row] += size;
     documents += 1;
   }
-  return { batch, length, ids, positions, start, targets, weights, documents };
+  return { ...packed, documents };
+}
+
+function checkDocument({ ids, labels = ids, weights = ids }: TokenDocument, length: number): void {
+  if (ids.length > length) {
+    throw new Emu3Error(`A document of ${ids.length} tokens is longer than the ${length} of a training sequence.`, {
+      code: 'limit',
+      where: 'packing',
+      fix: 'Use a longer sequence or drop the document.',
+    });
+  }
+  if (labels.length !== ids.length || weights.length !== ids.length) {
+    throw new Emu3Error(`A document has ${ids.length} ids, ${labels.length} labels and ${weights.length} weights.`, {
+      code: 'shape',
+      where: 'packing',
+      fix: 'Give a label and a weight for each id, or none at all.',
+    });
+  }
 }

@@ -1,15 +1,8 @@
 import { Emu3Error } from '../../kernels/core/errors.js';
 import type { Device } from '../device.js';
 import { Graph, Program } from '../graph/index.js';
-import {
-  attendSequences,
-  languageHead,
-  transformerForward,
-  transformerRotaryTable,
-  type ForwardOptions,
-} from '../models/transformer/forward.js';
 import type { TransformerConfig } from '../models/transformer/config.js';
-import { tokenCrossEntropy, targetWeights } from '../ops/cross-entropy.js';
+import { targetWeights } from '../ops/cross-entropy.js';
 import { accumulate, multiply } from '../ops/elementwise.js';
 import { weightedMean } from '../ops/losses.js';
 import type { ParameterStore } from '../parameters.js';
@@ -17,6 +10,13 @@ import { GpuTensor } from '../tensor.js';
 import type { StepMetrics, Trainer } from './loop.js';
 import { accumulateGradients, Optimization, type OptimizationOptions } from './optimization.js';
 import type { PackedBatch } from './packing.js';
+import {
+  checkSequenceShape,
+  createSequenceInputs,
+  sequenceLosses,
+  writeSequences,
+  type SequenceInputs,
+} from './sequences.js';
 
 export interface TransformerTrainerOptions extends OptimizationOptions {
   /** Sequences of a micro-batch. */
@@ -64,31 +64,20 @@ export class TransformerTrainer implements Trainer<readonly PackedBatch[]> {
     store: ParameterStore,
     options: TransformerTrainerOptions,
   ): Promise<TransformerTrainer> {
-    const { batch, length, visionWeight } = options;
+    const { visionWeight } = options;
     const graph = new Graph(device.traits);
-    const inputs = createInputs(device, config, batch, length);
-    const parameter = (name: string): ReturnType<Graph['bind']> => graph.bind(store.tensor(name));
-    const rate = options.dropout ?? config.attention_dropout;
-    const forward: ForwardOptions = {
-      dropout: rate > 0 ? { rate, state: graph.bind(inputs.dropout) } : undefined,
-      recompute: options.recompute ?? false,
-    };
-    const rows = {
-      ids: graph.bind(inputs.ids),
-      positions: graph.bind(inputs.positions),
-      rotaryTable: graph.bind(inputs.rotaryTable),
-    };
-    const attend = attendSequences(graph, config, { batch, length, start: graph.bind(inputs.start) }, forward);
-    const { hidden } = transformerForward(graph, config, parameter, rows, attend, forward);
-    const targets = graph.bind(inputs.targets);
-    const { loss: rowLosses } = tokenCrossEntropy(graph, languageHead(graph, config, parameter, hidden), targets);
+    const inputs = createInputs(device, config, options);
+    const { losses, targets } = sequenceLosses(graph, config, store, inputs, options, {
+      dropout: options.dropout ?? config.attention_dropout,
+      recompute: options.recompute,
+    });
     const byKind = targetWeights(graph, targets, {
       visionRange: [visionWeight.first, visionWeight.last],
       vision: visionWeight.weight,
       text: 1,
     });
     const weights = multiply(graph, byKind, graph.bind(inputs.weights));
-    const loss = weightedMean(graph, rowLosses, weights, graph.bind(inputs.denominator));
+    const loss = weightedMean(graph, losses, weights, graph.bind(inputs.denominator));
     accumulateGradients(graph, store, loss);
     accumulate(graph, graph.bind(inputs.loss), loss);
     const program = await Program.compile(device, graph, { label: 'transformer training' });
@@ -105,34 +94,33 @@ export class TransformerTrainer implements Trainer<readonly PackedBatch[]> {
     this.steps = step;
   }
 
-  /** @throws Emu3Error `shape` when a micro-batch has another shape than the trainer. */
+  /**
+   * @throws Emu3Error `shape` when a micro-batch has another shape than the trainer, `argument` when no target of the
+   *   whole step is learned (rows or micro-batches without one are fine beside others); nothing is changed then.
+   */
   train(batches: readonly PackedBatch[]): void {
     const { inputs, options } = this;
     let denominator = 0;
-    for (const { batch, length, targets, weights } of batches) {
-      if (batch !== options.batch || length !== options.length) {
-        throw new Emu3Error(
-          `A micro-batch is ${batch} x ${length}, the trainer ${options.batch} x ${options.length}.`,
-          {
-            code: 'shape',
-            where: 'training batch',
-            fix: 'Pack to the shape of the trainer.',
-          },
-        );
-      }
+    for (const packed of batches) {
+      checkSequenceShape(packed, options);
+      const { targets, weights } = packed;
       const { first, last, weight } = options.visionWeight;
       targets.forEach((target, at) => {
         if (target >= 0) denominator += weights[at] * (target >= first && target <= last ? weight : 1);
+      });
+    }
+    if (!(denominator > 0)) {
+      throw new Emu3Error(`The step learns nothing: the weights of its targets sum to ${denominator}.`, {
+        code: 'argument',
+        where: 'training batch',
+        fix: 'Give documents with labels that are learned, and weights above 0.',
       });
     }
     inputs.denominator.write(Float32Array.of(denominator));
     inputs.loss.write(Float32Array.of(0));
     batches.forEach((batch, index) => {
       inputs.dropout.write(Uint32Array.of(options.seed, this.steps * batches.length + index));
-      inputs.ids.write(batch.ids);
-      inputs.positions.write(batch.positions);
-      inputs.start.write(batch.start);
-      inputs.targets.write(batch.targets);
+      writeSequences(inputs, batch);
       inputs.weights.write(batch.weights);
       this.program.run();
     });
@@ -153,30 +141,16 @@ export class TransformerTrainer implements Trainer<readonly PackedBatch[]> {
   }
 }
 
-interface Inputs {
-  readonly ids: GpuTensor;
-  readonly positions: GpuTensor;
-  readonly start: GpuTensor;
-  readonly targets: GpuTensor;
+interface Inputs extends SequenceInputs {
   readonly weights: GpuTensor;
-  readonly rotaryTable: GpuTensor;
-  readonly dropout: GpuTensor;
   readonly denominator: GpuTensor;
   readonly loss: GpuTensor;
 }
 
-function createInputs(device: Device, config: TransformerConfig, batch: number, length: number): Inputs {
-  const rows = [batch * length];
-  const table = transformerRotaryTable(config, length);
-  const tableShape = [length, table.length / length];
+function createInputs(device: Device, config: TransformerConfig, shape: { batch: number; length: number }): Inputs {
   return {
-    ids: GpuTensor.create(device, rows, 'u32', 'ids'),
-    positions: GpuTensor.create(device, rows, 'u32', 'positions'),
-    start: GpuTensor.create(device, rows, 'u32', 'start'),
-    targets: GpuTensor.create(device, rows, 'i32', 'targets'),
-    weights: GpuTensor.create(device, rows, 'f32', 'weights of targets'),
-    rotaryTable: GpuTensor.from(device, tableShape, 'f32', table, 'rotary table'),
-    dropout: GpuTensor.create(device, [2], 'u32', 'dropout state'),
+    ...createSequenceInputs(device, config, shape),
+    weights: GpuTensor.create(device, [shape.batch * shape.length], 'f32', 'weights of targets'),
     denominator: GpuTensor.create(device, [1], 'f32', 'loss denominator'),
     loss: GpuTensor.create(device, [1], 'f32', 'loss'),
   };

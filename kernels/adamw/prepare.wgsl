@@ -22,6 +22,7 @@ const TOTAL_STEPS = 11u;
 const SCHEDULE = 12u;
 const MAXIMUM_NORM = 13u;
 const ACCUMULATION_SCALE = 14u;
+const HOLD_STEPS = 15u;
 
 const CONSTANT = 0.0;
 const COSINE = 1.0;
@@ -57,7 +58,8 @@ fn scheduled(step: f32) -> f32 {
   if (state[SCHEDULE] == CONSTANT) {
     return peak;
   }
-  let progress = clamp((step - warmup) / max(state[TOTAL_STEPS] - warmup, 1.0), 0.0, 1.0);
+  let decayFrom = warmup + state[HOLD_STEPS];
+  let progress = clamp((step - decayFrom) / max(state[TOTAL_STEPS] - decayFrom, 1.0), 0.0, 1.0);
   let last = state[FINAL_LEARNING_RATE];
   if (state[SCHEDULE] == COSINE) {
     return last + (peak - last) * 0.5 * (1.0 + cosineOfHalfTurns(progress));

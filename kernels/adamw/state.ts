@@ -30,11 +30,14 @@ export const optimizerStateIndex = {
   schedule: 12,
   maximumNorm: 13,
   accumulationScale: 14,
+  holdSteps: 15,
 } as const;
 
 /**
- * Learning rate of step t = 1, 2, ...: `peak * t / warmupSteps` up to t = warmupSteps, then `constant`, or down to `final`
- * at t = totalSteps along a half `cosine` or a line (`linear`), and `final` from there on.
+ * Learning rate of step t = 1, 2, ...: `peak * t / warmupSteps` up to t = warmupSteps, `peak` for `holdSteps` more, then
+ * `constant`, or down to `final` at t = totalSteps along a half `cosine` or a line (`linear`), and `final` from there on.
+ * Emu3's pre-training is `cosine` with `final` 0; its quality fine-tuning goes down to 0 along a line at its end, which is
+ * `linear` with `holdSteps` (arXiv 2409.18869).
  */
 export interface LearningRateSchedule {
   kind: 'constant' | 'cosine' | 'linear';
@@ -44,7 +47,9 @@ export interface LearningRateSchedule {
   final?: number;
   /** Default 0. */
   warmupSteps?: number;
-  /** More than warmupSteps; not used by `constant`. */
+  /** Steps at the peak between warm-up and decay. Default 0; not used by `constant`. */
+  holdSteps?: number;
+  /** More than warmupSteps and holdSteps together; not used by `constant`. */
   totalSteps?: number;
 }
 
@@ -55,7 +60,7 @@ function refuse(where: string, message: string, fix: string): Emu3Error {
 }
 
 function checkSchedule(schedule: LearningRateSchedule): Required<LearningRateSchedule> {
-  const { kind, peak, final = 0, warmupSteps = 0, totalSteps = 0 } = schedule;
+  const { kind, peak, final = 0, warmupSteps = 0, holdSteps = 0, totalSteps = 0 } = schedule;
   if (!(peak > 0 && Number.isFinite(peak))) {
     throw refuse('learning rate', `The peak learning rate is ${peak}.`, 'Give a finite number above 0.');
   }
@@ -65,22 +70,31 @@ function checkSchedule(schedule: LearningRateSchedule): Required<LearningRateSch
   if (!(Number.isInteger(warmupSteps) && warmupSteps >= 0)) {
     throw refuse('warm-up', `${warmupSteps} warm-up steps are not a count.`, 'Give a whole number, 0 or above.');
   }
-  if (kind !== 'constant' && !(Number.isInteger(totalSteps) && totalSteps > warmupSteps)) {
+  if (!(Number.isInteger(holdSteps) && holdSteps >= 0)) {
     throw refuse(
       'learning rate',
-      `A ${kind} schedule of ${totalSteps} steps does not outlast its warm-up of ${warmupSteps}.`,
-      'Give a whole number of total steps above the warm-up steps.',
+      `${holdSteps} steps at the peak are not a count.`,
+      'Give a whole number, 0 or above.',
     );
   }
-  return { kind, peak, final, warmupSteps, totalSteps };
+  if (kind !== 'constant' && !(Number.isInteger(totalSteps) && totalSteps > warmupSteps + holdSteps)) {
+    const hold = holdSteps > 0 ? ` and ${holdSteps} steps at the peak` : '';
+    throw refuse(
+      'learning rate',
+      `A ${kind} schedule of ${totalSteps} steps does not outlast its warm-up of ${warmupSteps}${hold}.`,
+      'Give a whole number of total steps above those before the decay.',
+    );
+  }
+  return { kind, peak, final, warmupSteps, holdSteps, totalSteps };
 }
 
 /** Learning rate of step `step` (1 is the first), in float64; the formula is at {@link LearningRateSchedule}. */
 export function learningRateAt(schedule: LearningRateSchedule, step: number): number {
-  const { kind, peak, final, warmupSteps, totalSteps } = checkSchedule(schedule);
+  const { kind, peak, final, warmupSteps, holdSteps, totalSteps } = checkSchedule(schedule);
   if (step < warmupSteps) return (peak * step) / warmupSteps;
   if (kind === 'constant') return peak;
-  const progress = Math.min(1, (step - warmupSteps) / (totalSteps - warmupSteps));
+  const decayFrom = warmupSteps + holdSteps;
+  const progress = Math.min(1, Math.max(0, step - decayFrom) / (totalSteps - decayFrom));
   const left = kind === 'cosine' ? 0.5 * (1 + Math.cos(Math.PI * progress)) : 1 - progress;
   return final + (peak - final) * left;
 }
@@ -97,7 +111,7 @@ export function initialOptimizerState(options: {
   maximumNorm?: number | undefined;
   accumulationScale?: number | undefined;
 }): Float32Array {
-  const { kind, peak, final, warmupSteps, totalSteps } = checkSchedule(options.schedule);
+  const { kind, peak, final, warmupSteps, holdSteps, totalSteps } = checkSchedule(options.schedule);
   const { maximumNorm = 3e38, accumulationScale = 1 } = options;
   if (!(maximumNorm > 0))
     throw refuse('gradient clipping', `The largest norm is ${maximumNorm}.`, 'Give a number above 0.');
@@ -108,6 +122,7 @@ export function initialOptimizerState(options: {
   state[optimizerStateIndex.peakLearningRate] = peak;
   state[optimizerStateIndex.finalLearningRate] = final;
   state[optimizerStateIndex.warmupSteps] = warmupSteps;
+  state[optimizerStateIndex.holdSteps] = holdSteps;
   state[optimizerStateIndex.totalSteps] = totalSteps;
   state[optimizerStateIndex.schedule] = kinds[kind];
   state[optimizerStateIndex.maximumNorm] = Math.min(maximumNorm, 3e38);

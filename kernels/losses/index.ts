@@ -10,6 +10,7 @@ import {
 } from '../core/index.js';
 import combineSource from './combine.wgsl';
 import preferenceBackwardSource from './preference-backward.wgsl';
+import preferenceFiguresSource from './preference-figures.wgsl';
 import preferenceSource from './preference.wgsl';
 import segmentSumBackwardSource from './segment-sum-backward.wgsl';
 import segmentSumSource from './segment-sum.wgsl';
@@ -25,6 +26,7 @@ const segmentSumKernel = defineKernel('segment-sum', segmentSumSource);
 const segmentSumBackwardKernel = defineKernel('segment-sum-backward', segmentSumBackwardSource);
 const preferenceKernel = defineKernel('preference', preferenceSource);
 const preferenceBackwardKernel = defineKernel('preference-backward', preferenceBackwardSource);
+const preferenceFiguresKernel = defineKernel('preference-figures', preferenceFiguresSource);
 const combineKernel = defineKernel('combine-losses', combineSource);
 const squaredErrorKernel = defineKernel('squared-error', squaredErrorSource);
 const sumPartialsKernel = defineKernel('sum-partials', sumPartialsSource);
@@ -203,6 +205,35 @@ export function preferenceBackward<T extends Operand>(
     grid: linearGrid(divideRoundUp(pairs, workgroupSize)),
     bytes: pairs * 12,
     flops: pairs * 5,
+  });
+}
+
+/** How many numbers {@link preferenceFigures} adds to. */
+export const preferenceFigureCount = 4;
+
+/**
+ * Adds to `figures` the sum of the margins, the number of pairs whose margin is above 0, and the sums of the chosen and
+ * of the rejected log-probabilities: what a training step reports of its pairs.
+ *
+ * @param args.margins [n] f32, like chosen and rejected. @param args.figures [{@link preferenceFigureCount}] f32, added to.
+ * @throws Emu3Error `shape`.
+ */
+export function preferenceFigures<T extends Operand>(
+  traits: KernelTraits,
+  args: { margins: T; chosen: T; rejected: T; figures: T },
+): KernelCall<T> {
+  const { name } = preferenceFiguresKernel;
+  const { margins, chosen, rejected, figures } = args;
+  const pairs = countOf(name, 'margins', margins);
+  requireCount(name, { chosen, rejected }, pairs);
+  requireCount(name, { figures }, preferenceFigureCount);
+  return preferenceFiguresKernel.call({
+    overrides: { WORKGROUP_SIZE: traits.software ? 8 : 64 },
+    params: { pairs },
+    bindings: { margins, chosen, rejected, figures },
+    grid: [1, 1, 1],
+    bytes: pairs * 12 + preferenceFigureCount * 8,
+    flops: pairs * 4,
   });
 }
 

@@ -39,6 +39,22 @@ export function preferenceReference(
   return { loss, margins };
 }
 
+/** Sums over pairs: of margins, of pairs with a margin above 0, of chosen and of rejected log-probabilities. */
+export function preferenceFiguresReference(
+  margins: ArrayLike<number>,
+  chosen: ArrayLike<number>,
+  rejected: ArrayLike<number>,
+): Float64Array {
+  const figures = new Float64Array(4);
+  for (let pair = 0; pair < margins.length; pair++) {
+    figures[0] += margins[pair];
+    figures[1] += margins[pair] > 0 ? 1 : 0;
+    figures[2] += chosen[pair];
+    figures[3] += rejected[pair];
+  }
+  return figures;
+}
+
 /** `scale * mean((a - b)^2)`. */
 export function squaredErrorReference(a: ArrayLike<number>, b: ArrayLike<number>, scale: number): number {
   let sum = 0;

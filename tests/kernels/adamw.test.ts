@@ -186,6 +186,9 @@ describe('AdamW', () => {
     { kind: 'constant', peak: 1e-3, warmupSteps: 4 },
     { kind: 'linear', peak: 1e-3, final: 0, totalSteps: 9 },
     { kind: 'cosine', peak: 1e-5, final: 1e-6, warmupSteps: 3, totalSteps: 10 },
+    { kind: 'cosine', peak: 1e-3, warmupSteps: 2, holdSteps: 1, totalSteps: 4 },
+    { kind: 'linear', peak: 1e-3, warmupSteps: 2, holdSteps: 5, totalSteps: 11 },
+    { kind: 'linear', peak: 1e-3, holdSteps: 9, totalSteps: 10 },
   ] satisfies LearningRateSchedule[])('keeps to the schedule %j', async (schedule) => {
     const run = await OptimizerRun.create([blockOf(64, 1)], { schedule });
     for (let step = 1; step <= 12; step++) {
@@ -193,6 +196,12 @@ describe('AdamW', () => {
       expect(Math.abs(learningRate - learningRateAt(schedule, step))).toBeLessThan(1e-6 * schedule.peak);
     }
     run.destroy();
+  });
+
+  test('a line at the end of a stage starts from the peak and reaches 0', () => {
+    const schedule: LearningRateSchedule = { kind: 'linear', peak: 8, warmupSteps: 2, holdSteps: 3, totalSteps: 9 };
+    const rates = Array.from({ length: 10 }, (_, index) => learningRateAt(schedule, index + 1));
+    expect(rates).toEqual([4, 8, 8, 8, 8, 6, 4, 2, 0, 0]);
   });
 
   test('the first recorded PyTorch step: norm, and three tensors after it', async () => {
@@ -251,9 +260,12 @@ describe('AdamW', () => {
     expect(() =>
       initialOptimizerState({ schedule: { kind: 'cosine', peak: 1, warmupSteps: 5, totalSteps: 5 } }),
     ).toThrow(/does not outlast its warm-up/);
+    const held: LearningRateSchedule = { kind: 'linear', peak: 1, warmupSteps: 2, holdSteps: 3, totalSteps: 5 };
+    expect(() => initialOptimizerState({ schedule: held })).toThrow(/warm-up of 2 and 3 steps at the peak/);
+    expect(() => initialOptimizerState({ schedule: { ...held, holdSteps: 0.5 } })).toThrow(/0.5 steps at the peak/);
     expect(() => initialOptimizerState({ schedule: { kind: 'constant', peak: 1 }, maximumNorm: 0 })).toThrow(
       /largest norm/,
     );
-    expect(optimizerStateIndex.accumulationScale).toBeLessThan(optimizerStateLength);
+    expect(Math.max(...Object.values(optimizerStateIndex))).toBeLessThan(optimizerStateLength);
   });
 });

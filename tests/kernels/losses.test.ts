@@ -1,12 +1,15 @@
 import { describe, expect, test } from 'vitest';
 import { crossEntropyBackwardReference, crossEntropyReference } from '../../kernels/cross-entropy/reference.js';
 import {
+  preferenceFiguresReference,
   preferenceReference,
   segmentSumReference,
   squaredErrorReference,
   weightedMeanReference,
 } from '../../kernels/losses/reference.js';
 import {
+  preferenceFigureCount,
+  preferenceFigures,
   preferenceForward,
   segmentSumForward,
   squaredErrorForward,
@@ -107,6 +110,41 @@ describe('preference loss', () => {
     });
     expect([...result.margins]).toEqual([1000, -1000]);
     expect(result.loss[0]).toBeCloseTo(500, 3);
+  });
+});
+
+describe('figures of pairs', () => {
+  test.each([true, false])('add up over steps (software: %s)', async (software) => {
+    for (const pairs of [1, 3, 70, 257]) {
+      const margins = pseudoRandom(pairs, 1).map((value, pair) => (pair % 5 === 2 ? 0 : value));
+      const [chosen, rejected] = [pseudoRandom(pairs, 2), pseudoRandom(pairs, 3)].map((x) => x.map((v) => v * 90));
+      const before = Float32Array.of(1, 2, 3, 4);
+      const { figures } = await runKernel({
+        inputs: {
+          margins: { shape: [pairs], data: margins },
+          chosen: { shape: [pairs], data: chosen },
+          rejected: { shape: [pairs], data: rejected },
+        },
+        outputs: { figures: { shape: [preferenceFigureCount], initial: before } },
+        calls: (t, traits) => preferenceFigures({ ...traits, software }, t),
+      });
+      const expected = preferenceFiguresReference(margins, chosen, rejected).map((sum, index) => sum + before[index]);
+      expectClose(figures, expected, { absolute: 1e-3 }, `${pairs} pairs`);
+      expect(figures[1]).toBe(expected[1]);
+    }
+  });
+
+  test('refuses tensors of other sizes', async () => {
+    const run = runKernel({
+      inputs: {
+        margins: { shape: [3], data: pseudoRandom(3, 1) },
+        chosen: { shape: [3], data: pseudoRandom(3, 1) },
+        rejected: { shape: [2], data: pseudoRandom(2, 1) },
+      },
+      outputs: { figures: { shape: [4] } },
+      calls: (t, traits) => preferenceFigures(traits, t),
+    });
+    await expect(run).rejects.toThrow(/rejected must hold 3/);
   });
 });
 

@@ -34,6 +34,17 @@ describe('packing', () => {
     expect([...packDocuments(stream([3]), { batch: 1, length: 4 }, 0).weights]).toEqual([1, 1, 1, 1]);
   });
 
+  it('refuses labels or weights of another number than ids', () => {
+    for (const [document, count] of [
+      [{ ids: [1, 2, 3], labels: [1, 2] }, '2 labels'],
+      [{ ids: [1, 2, 3], weights: [1, 1, 1, 1] }, '4 weights'],
+    ] as const) {
+      expect(() => packDocuments(() => document, { batch: 1, length: 8 }, 0)).toThrow(
+        expect.objectContaining({ code: 'shape', message: expect.stringContaining(count) as unknown }),
+      );
+    }
+  });
+
   it('refuses a document longer than a sequence', () => {
     expect(() => packDocuments(stream([9]), { batch: 1, length: 8 }, 0)).toThrow(
       expect.objectContaining({ code: 'limit', message: expect.stringContaining('9 tokens') as unknown }),

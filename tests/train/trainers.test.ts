@@ -3,48 +3,19 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { resumeRun, saveRun, type RunState } from '../../demos/nano/train/run-folder.node.js';
-import { initialTransformerTensor, initialVisionTensor } from '../../demos/nano/train/initialise.js';
+import { initialVisionTensor } from '../../demos/nano/train/initialise.js';
 import { SeededRandom } from '../../demos/nano/world/random.js';
 import type { Device } from '../../engine/device.js';
 import { VisionWeights } from '../../engine/models/vision/index.js';
-import { ParameterStore } from '../../engine/parameters.js';
+import type { ParameterStore } from '../../engine/parameters.js';
 import { runTraining } from '../../engine/train/loop.js';
 import { ignoredTarget, packDocuments, type PackedBatch } from '../../engine/train/packing.js';
 import { TransformerTrainer, type TransformerTrainerOptions } from '../../engine/train/transformer-trainer.js';
 import { VisionTrainer, type VisionTrainerOptions } from '../../engine/train/vision-trainer.js';
-import {
-  transformerTensorShapes,
-  visionTensorShapes,
-  type Emu3Config,
-  type Emu3VisionVQConfig,
-} from '../../loader/index.js';
+import { visionTensorShapes, type Emu3VisionVQConfig } from '../../loader/index.js';
 import { tinyVision } from '../cli/support.js';
 import { pseudoRandom, testDevice } from '../support/kernel.js';
-
-const config: Emu3Config = {
-  vocab_size: 61,
-  hidden_size: 32,
-  intermediate_size: 48,
-  num_hidden_layers: 2,
-  num_attention_heads: 4,
-  num_key_value_heads: 2,
-  max_position_embeddings: 64,
-  rms_norm_eps: 1e-5,
-  rope_theta: 1e6,
-  rope_scaling: null,
-  attention_dropout: 0.1,
-  initializer_range: 0.02,
-  tie_word_embeddings: false,
-  image_area: 4096,
-  pad_token_id: 50,
-  bos_token_id: 51,
-  eos_token_id: 52,
-  img_token_id: 53,
-  boi_token_id: 54,
-  eoi_token_id: 55,
-  eol_token_id: 56,
-  eof_token_id: 57,
-};
+import { newStore, tinyTransformer as config, weightsOf } from './support.js';
 
 const trainerOptions: TransformerTrainerOptions = {
   batch: 2,
@@ -59,12 +30,7 @@ async function newTransformer(
   options: Partial<TransformerTrainerOptions> = {},
 ): Promise<{ store: ParameterStore; trainer: TransformerTrainer }> {
   const device = await testDevice();
-  const shapes = transformerTensorShapes(config);
-  const store = ParameterStore.create(device, shapes, { training: true });
-  const random = new SeededRandom(3);
-  for (const [name, shape] of shapes) {
-    store.tensor(name).write(initialTransformerTensor(name, shape, config.num_hidden_layers, random));
-  }
+  const store = await newStore();
   return { store, trainer: await TransformerTrainer.create(device, config, store, { ...trainerOptions, ...options }) };
 }
 
@@ -75,10 +41,6 @@ function batches(random: SeededRandom): PackedBatch {
     return { ids: Array.from({ length: 5 + random.integer(7) }, (_, index) => (start + index * 2) % 48) };
   };
   return packDocuments(next, { batch: 2, length: 24 }, config.pad_token_id);
-}
-
-async function weightsOf(store: ParameterStore): Promise<Float32Array[]> {
-  return Promise.all([...store.shapes.keys()].map((name) => store.tensor(name).readFloat32()));
 }
 
 describe('transformer training', () => {

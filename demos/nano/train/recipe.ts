@@ -1,3 +1,4 @@
+import type { DocumentOptions } from './documents.js';
 import type { Emu3VisionVQConfig } from '../../../loader/index.js';
 import type { AdamwHyper, LearningRateSchedule } from '../../../engine/train/optimizer.js';
 
@@ -21,6 +22,8 @@ export const visionConfig: Emu3VisionVQConfig = {
 };
 
 export interface StageRecipe {
+  /** Of its checkpoints, curves and folder. */
+  name: string;
   steps: number;
   batch: number;
   schedule: (steps: number) => LearningRateSchedule;
@@ -34,6 +37,7 @@ export const visionRecipe: StageRecipe & {
   quantizeFrom: number;
   reviveUntil: number;
 } = {
+  name: 'tokenizer',
   steps: 1600,
   /** Pictures of a step. */
   batch: 4,
@@ -61,34 +65,65 @@ export const transformerSizes = {
   max_position_embeddings: 512,
 } as const;
 
-export const transformerRecipe: StageRecipe & {
+/** Total size of the text vocabulary asked for; the builder may need fewer merges. Each word of the world is one token. */
+export const textVocabularySize = 800;
+
+/** What the shipped model's generation_config.json says. */
+export const generationDefaults = { do_sample: true, temperature: 0.2, top_k: 16, guidance_scale: 1 };
+
+/** A stage of the transformer's training on a mixture of documents. */
+export interface LanguageStage extends StageRecipe {
+  /** Tokens of a sequence; `batch` sequences make a step. */
   length: number;
-  dropout: number;
-  captionDropout: number;
-  contextNoise: { share: number; highest: number };
-  firstCodes: { weight: number; span: number };
-} = {
-  steps: 3000,
-  /** Sequences of a step. */
+  documents: DocumentOptions;
+  /** Scenes of the corpora. */
+  stills: number;
+  clips: number;
+  /** Side of the stills in pixels; default 64. */
+  pixels?: number;
+  /** Weight of a visual token's loss; 1 for text. */
+  visionWeight: number;
+  /** Stages see other orders of documents. */
+  seedOffset: number;
+}
+
+const documents = {
+  captionDropout: 0.05,
+  contextNoise: { share: 0.5, highest: 0.3 },
+  textWeight: 0.1,
+  questions: 3,
+};
+
+/** Pre-training, stage 1: text and pictures. */
+const pretrainPictures: LanguageStage = {
+  name: 'pretrain-1',
+  steps: 2600,
   batch: 4,
-  length: 184,
-  dropout: 0,
-  /** Share of documents without their caption, for classifier-free guidance. */
-  captionDropout: 0.1,
-  /**
-   * In this share of the documents up to `highest` of the codes that are read (not those to be predicted) are random.
-   * A picture this small is known by its first codes, so that without noise its caption is hardly listened to.
-   */
-  contextNoise: { share: 0.5, highest: 0.5 },
-  /**
-   * The first code of a picture counts this much more than the last, which decays over so many codes: the first ones
-   * have nothing but the caption to go by, and all that follow depend on them.
-   */
-  firstCodes: { weight: 4, span: 6 },
-  schedule: (totalSteps) => ({ kind: 'cosine', peak: 3e-3, final: 1e-5, warmupSteps: 80, totalSteps }),
+  length: 192,
+  documents: { ...documents, mixture: { draw: 0.6, ask: 0.25, tell: 0.12, compare: 0.03 } },
+  stills: 12_000,
+  clips: 0,
+  visionWeight: 0.5,
+  seedOffset: 1,
+  schedule: (totalSteps) => ({ kind: 'cosine', peak: 3e-3, final: 1e-3, warmupSteps: 80, totalSteps }),
   maximumNorm: 1,
   hyper: { weightDecay: 0.05 },
 };
 
-/** Total size of the text and vision vocabulary asked for; the builder may need fewer merges. */
-export const textVocabularySize = 1600;
+/** Pre-training, stage 2: video joins, with sequences long enough for a clip. */
+const pretrainVideo: LanguageStage = {
+  ...pretrainPictures,
+  name: 'pretrain-2',
+  steps: 1600,
+  batch: 3,
+  length: 256,
+  documents: {
+    ...documents,
+    mixture: { draw: 0.35, ask: 0.15, tell: 0.06, compare: 0.02, film: 0.28, 'ask clip': 0.1, 'tell clip': 0.04 },
+  },
+  clips: 2500,
+  seedOffset: 2,
+  schedule: (totalSteps) => ({ kind: 'cosine', peak: 1.5e-3, final: 2e-5, warmupSteps: 40, totalSteps }),
+};
+
+export const pretrainStages: readonly LanguageStage[] = [pretrainPictures, pretrainVideo];

@@ -1,0 +1,230 @@
+import { createHash } from 'node:crypto';
+import { cp, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Device } from '../../../engine/device.js';
+import { VisionTokenizer } from '../../../engine/models/vision/index.js';
+import { ParameterStore } from '../../../engine/parameters.js';
+import { runTraining, type StepMetrics } from '../../../engine/train/loop.js';
+import type { PackedBatch } from '../../../engine/train/packing.js';
+import { TransformerTrainer } from '../../../engine/train/transformer-trainer.js';
+import {
+  diskFolder,
+  loadTransformer,
+  loadVisionTokenizer,
+  replaceFile,
+  transformerTensorShapes,
+  writeModel,
+  type Emu3Config,
+  type JsonValue,
+  type TensorToWrite,
+} from '../../../loader/index.node.js';
+import { buildTokenizerJson, textTokenizerFromJson, type SpecialTokens, type TextTokenizer } from '../../../tokenizer/index.js';
+import { fullCaption, fullClipCaption, variedCaption, variedClipCaption } from '../world/captions.js';
+import { Artwork } from '../world/draw.node.js';
+import { drawClipQuestion, drawQuestion } from '../world/questions.js';
+import { SeededRandom } from '../world/random.js';
+import { corpusScene, tokenizedCorpus, type TokenizedScene } from './corpus.node.js';
+import { DocumentStream, type DocumentPosition } from './documents.js';
+import { addCodebookProjection, initialTransformerTensor, type Codebook } from './initialise.js';
+import { generationDefaults, seed, textVocabularySize, transformerSizes, visionConfig, type LanguageStage } from './recipe.js';
+import { LossCurve, resumeRun, saveRun, type RunState } from './run-folder.node.js';
+import type { TrainStageOptions } from './tokenizer.node.js';
+
+export interface LanguageStageOptions extends TrainStageOptions {
+  /** Model folder to start from; undefined starts from random weights. */
+  from: string | undefined;
+  /** Folder of the finished vision tokenizer. */
+  vision: string;
+  /** Folder in which the corpora's tokens are kept between stages. */
+  cache: string;
+  /** Told what is being made ready before the first step. */
+  onPreparing?: (what: string) => void;
+}
+
+/** Trains the transformer on a mixture of documents and writes the whole model as a hub folder. Resumes. */
+export async function trainLanguage(device: Device, stage: LanguageStage, options: LanguageStageOptions): Promise<void> {
+  const steps = options.steps ?? stage.steps;
+  const { stills, clips, codebook } = await corpora(device, stage, options);
+  const { config, store, json, text } =
+    options.from === undefined ? startFromNothing(device, codebook) : await startFrom(device, options.from);
+  const { special } = text;
+  const { batch, length } = stage;
+  const trainer = await TransformerTrainer.create(device, config, store, {
+    batch,
+    length,
+    dropout: 0,
+    schedule: stage.schedule(steps),
+    maximumNorm: stage.maximumNorm,
+    hyper: stage.hyper,
+    visionWeight: {
+      first: special.visualStart,
+      last: special.visualStart + special.visualCount - 1,
+      weight: stage.visionWeight,
+    },
+    seed,
+  });
+  const runState: RunState = {
+    store,
+    optimization: trainer.optimization,
+    config: JSON.parse(JSON.stringify({ config, stage, steps, seed })) as RunState['config'],
+  };
+  const curve = new LossCurve(options.run, `${stage.name}-curve`);
+  const position = await resumeRun(options.run, runState);
+  let start: DocumentPosition = { random: new SeededRandom(seed + stage.seedOffset).nextUint32(), pending: null };
+  if (position) {
+    trainer.resumeAt(position.step);
+    start = documentPosition(position.dataPosition);
+    const kept = await readFile(join(options.run, `${stage.name}-curve.json`), 'utf8').catch(() => '[]');
+    curve.continueFrom(JSON.parse(kept) as StepMetrics[], position.step);
+  }
+  const data = new DocumentStream(stills, clips, text, stage.documents, start);
+  await runTraining<readonly PackedBatch[]>(trainer, {
+    steps,
+    next: () => [data.nextBatch({ batch, length })],
+    metricsEvery: 10,
+    onMetrics: (metrics, seconds) => {
+      curve.add(metrics);
+      options.onMetrics(metrics, seconds);
+    },
+    checkpointEvery: options.checkpointEvery ?? 100,
+    checkpoint: async () => {
+      await saveRun(options.run, runState, { step: trainer.step, dataPosition: { ...data.save() }, randomState: 0 });
+      await curve.save();
+    },
+    signal: options.signal,
+  });
+  await exportModel(options.output, { config, store, json, vision: options.vision });
+  trainer.destroy();
+  store.destroy();
+}
+
+function documentPosition(value: JsonValue): DocumentPosition {
+  const { random, pending } = value as { random: number; pending: number | null };
+  return { random, pending };
+}
+
+/** The stage's stills and clips in tokens by the finished vision tokenizer, as it will be shipped, and its codebook. */
+async function corpora(
+  device: Device,
+  { stills, clips, pixels }: LanguageStage,
+  { vision: folder, cache, onPreparing, signal }: LanguageStageOptions,
+): Promise<{ stills: TokenizedScene[]; clips: TokenizedScene[]; codebook: Codebook }> {
+  const artwork = await Artwork.load();
+  const fingerprint = createHash('sha256')
+    .update(await readFile(join(folder, 'model.safetensors')))
+    .digest('hex');
+  const { config, weights } = await loadVisionTokenizer(device, diskFolder(folder));
+  const tokenizer = new VisionTokenizer(device, config, weights);
+  const made = async (kind: 'stills' | 'clips', count: number): Promise<TokenizedScene[]> =>
+    tokenizedCorpus(tokenizer, artwork, fingerprint, {
+      kind,
+      count,
+      seed,
+      cache,
+      signal,
+      ...(pixels !== undefined && { pixels }),
+      onProgress: (done, all) => onPreparing?.(`${done} of ${all} ${kind}`),
+    });
+  const corpus = { stills: await made('stills', stills), clips: await made('clips', clips) };
+  const values = await weights.read('quantize.embedding.weight');
+  await tokenizer.destroy();
+  weights.destroy();
+  return { ...corpus, codebook: { size: config.codebook_size, dimension: config.embed_dim, values } };
+}
+
+interface Start {
+  config: Emu3Config;
+  store: ParameterStore;
+  /** Content of tokenizer.json. */
+  json: object;
+  text: TextTokenizer;
+}
+
+function startFromNothing(device: Device, codebook: Codebook): Start {
+  const { json, special, vocabularySize } = buildTokenizerJson(worldText(), {
+    vocabularySize: textVocabularySize + visionConfig.codebook_size,
+    visualCount: visionConfig.codebook_size,
+  });
+  const config = transformerConfig(special, vocabularySize);
+  const shapes = transformerTensorShapes(config);
+  const store = ParameterStore.create(device, shapes, { training: true });
+  const random = new SeededRandom(seed + 1);
+  for (const [name, shape] of shapes) {
+    const values = initialTransformerTensor(name, shape, config.num_hidden_layers, random);
+    if (name === 'model.embed_tokens.weight' || name === 'lm_head.weight') {
+      const [first, end] = [special.visualStart, special.visualStart + special.visualCount];
+      const rows = values.subarray(first * config.hidden_size, end * config.hidden_size);
+      addCodebookProjection(rows, codebook, random);
+    }
+    store.tensor(name).write(values);
+  }
+  return { config, store, json, text: textTokenizerFromJson(json) };
+}
+
+async function startFrom(device: Device, folder: string): Promise<Start> {
+  const json = JSON.parse(await diskFolder(folder).readText('tokenizer.json')) as object;
+  const { config, parameters } = await loadTransformer(device, diskFolder(folder), { training: true });
+  return { config, store: parameters, json, text: textTokenizerFromJson(json) };
+}
+
+/** Captions, questions and answers of some thousands of scenes, from which the text vocabulary is made. */
+function worldText(): string[] {
+  const random = new SeededRandom(seed);
+  const lines = ['8*8', '8*8*3*8', '12*12', 'You are a helpful assistant. USER:', ' USER: in the first picture, in the second picture, ', '. ASSISTANT:'];
+  for (let index = 0; index < 4000; index++) {
+    const still = corpusScene('stills', seed, index);
+    const asked = drawQuestion(still, random);
+    lines.push(variedCaption(still, random), fullCaption(still), `${asked.question}. ASSISTANT: ${asked.answer}`);
+    if (index % 4 > 0) continue;
+    const clip = corpusScene('clips', seed, index);
+    const askedOfClip = drawClipQuestion(clip, random);
+    lines.push(variedClipCaption(clip, random), fullClipCaption(clip));
+    lines.push(`${askedOfClip.question}. ASSISTANT: ${askedOfClip.answer}`);
+  }
+  return lines;
+}
+
+function transformerConfig(special: SpecialTokens, vocabularySize: number): Emu3Config {
+  return {
+    vocab_size: vocabularySize,
+    ...transformerSizes,
+    rms_norm_eps: 1e-5,
+    rope_theta: 1e6,
+    rope_scaling: null,
+    attention_dropout: 0,
+    initializer_range: 0.02,
+    tie_word_embeddings: false,
+    image_area: 64 * 64,
+    pad_token_id: special.pad,
+    bos_token_id: special.bos,
+    eos_token_id: special.eos,
+    img_token_id: special.img,
+    boi_token_id: special.boi,
+    eoi_token_id: special.eoi,
+    eol_token_id: special.eol,
+    eof_token_id: special.eof,
+  };
+}
+
+/** Writes a whole model: transformer (bf16), text tokenizer, generation settings and a copy of the vision tokenizer. */
+export async function exportModel(
+  folder: string,
+  { config, store, json, vision }: Omit<Start, 'text'> & { vision: string },
+): Promise<void> {
+  const tensors: TensorToWrite[] = [];
+  for (const [name, shape] of store.shapes) {
+    tensors.push({ name, dtype: 'BF16', shape, values: await store.tensor(name).readFloat32() });
+  }
+  await cp(vision, join(folder, 'vision_tokenizer'), { recursive: true });
+  await writeModel(folder, tensors, { metadata: { format: 'pt' } });
+  const files = {
+    'tokenizer.json': json,
+    'generation_config.json': generationDefaults,
+    // Last: a folder with a config is a whole model.
+    'config.json': { architectures: ['Emu3ForCausalLM'], model_type: 'Emu3', ...config, torch_dtype: 'bfloat16' },
+  };
+  for (const [name, content] of Object.entries(files)) {
+    const bytes = new TextEncoder().encode(`${JSON.stringify(content, undefined, 2)}\n`);
+    await replaceFile(join(folder, name), [bytes]);
+  }
+}
