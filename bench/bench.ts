@@ -1,5 +1,5 @@
 import type { Device } from '../engine/device.js';
-import { transformerRecipe } from '../demos/nano/train/recipe.js';
+import { pretrainStages } from '../demos/nano/train/recipe.js';
 import { kernelCases } from './cases/index.js';
 import { bestCeilings, CeilingProbe, measureDispatchCost, type Ceilings } from './ceilings.js';
 import { timing } from './measure.js';
@@ -62,7 +62,7 @@ export async function runBench(
 async function runCases(yardstick: Yardstick, options: BenchOptions): Promise<Pick<Results, 'kernels' | 'skipped'>> {
   const { device } = yardstick;
   const model = await openNanoModel(device, options.model, { training: false });
-  const { batch, length } = transformerRecipe;
+  const { batch, length } = pretrainStages[0];
   const sizes = nanoSizes(model);
   const nano = { sizes, batch, length, parameters: parameterCount(model), codes: sizes.visionIds };
   model.destroy();

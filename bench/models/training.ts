@@ -1,4 +1,4 @@
-import { transformerRecipe, visionRecipe } from '../../demos/nano/train/recipe.js';
+import { pretrainStages, visionRecipe } from '../../demos/nano/train/recipe.js';
 import type { Device } from '../../engine/device.js';
 import type { PackedBatch } from '../../engine/train/packing.js';
 import { TransformerTrainer } from '../../engine/train/transformer-trainer.js';
@@ -12,10 +12,10 @@ const steps = 2;
 /** Optimiser steps of the transformer, with the recipe's batch, dropout and clipping; tokens are random. */
 export async function transformerTraining(device: Device, model: NanoModel): Promise<Workload> {
   const { config, parameters } = model;
-  const { batch, length, schedule } = transformerRecipe;
+  const { batch, length, schedule } = pretrainStages[0];
   const first = firstVisionId(model);
   const trainer = await TransformerTrainer.create(device, config, parameters, {
-    ...transformerRecipe,
+    ...pretrainStages[0],
     schedule: schedule(1000),
     visionWeight: { first, last: config.vocab_size - 1, weight: 0.5 },
     seed: 1,

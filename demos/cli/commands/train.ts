@@ -1,75 +1,24 @@
-import { readFile } from 'node:fs/promises';
+import { cp, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Argument, type Command } from 'commander';
 import type { AdapterPreference } from '../../../engine/adapter/request.node.js';
-import type { Device } from '../../../engine/device.js';
 import type { StepMetrics } from '../../../engine/train/loop.js';
+import type { Device } from '../../../engine/device.js';
 import { Emu3Error } from '../../../kernels/core/errors.js';
 import { fileError } from '../../../loader/io-error.node.js';
-import { transformerRecipe, visionRecipe, type StageRecipe } from '../../nano/train/recipe.js';
-import { trainNanoTokenizer, type TrainStageOptions } from '../../nano/train/tokenizer.node.js';
-import { trainNanoTransformer } from '../../nano/train/transformer.node.js';
 import { visionFolderName } from '../model.js';
 import { adapterOption, jsonOption, numberOption } from '../options.js';
 import { jsonText, makeOutputFolder, writeOutput } from '../output.js';
-import type { CurvePlot, CurvePoint } from '../plot.js';
+import type { CurvePoint } from '../plot.js';
 import { withProgress } from '../progress.js';
 import { formatSeconds } from '../report.js';
 import { withDevice, type Terminal } from '../terminal.js';
-
-/** One of the trainings that make the nano model. */
-export interface Stage {
-  name: 'tokenizer' | 'transformer';
-  train: (device: Device, options: TrainStageOptions) => Promise<void>;
-  recipe: Pick<StageRecipe, 'steps' | 'schedule'>;
-  /** Where in the model's folder the stage writes its network. */
-  output: (folder: string) => string;
-  plot: CurvePlot;
-}
-
-const tokenizerStage: Stage = {
-  name: 'tokenizer',
-  train: trainNanoTokenizer,
-  recipe: visionRecipe,
-  output: (folder) => join(folder, visionFolderName),
-  plot: {
-    title: 'Vision tokenizer, training',
-    left: { label: 'loss', logarithmic: true },
-    right: { label: 'PSNR of the batch in dB' },
-    series: [
-      { field: 'loss', label: 'loss' },
-      { field: 'reconstruction', label: 'reconstruction (L2)' },
-      { field: 'commitment', label: 'commitment' },
-      { field: 'psnr', label: 'PSNR', right: true },
-    ],
-  },
-};
-
-const transformerStage: Stage = {
-  name: 'transformer',
-  train: trainNanoTransformer,
-  recipe: transformerRecipe,
-  output: (folder) => folder,
-  plot: {
-    title: 'Transformer, pre-training',
-    left: { label: 'cross-entropy in nats' },
-    right: { label: 'gradient norm' },
-    series: [
-      { field: 'loss', label: 'loss' },
-      { field: 'gradientNorm', label: 'gradient norm', right: true },
-    ],
-  },
-};
-
-const stagesOf: Readonly<Record<string, readonly Stage[]>> = {
-  tokenizer: [tokenizerStage],
-  transformer: [transformerStage],
-  nano: [tokenizerStage, transformerStage],
-};
+import { commands, stages, type Stage, type StageFolders } from '../training-stages.js';
 
 export interface TrainOptions {
   run: string;
   output: string;
+  from?: string;
   steps?: number;
   checkpointEvery?: number;
   adapter?: AdapterPreference;
@@ -77,7 +26,7 @@ export interface TrainOptions {
 }
 
 export interface StageSummary {
-  stage: Stage['name'];
+  stage: string;
   output: string;
   curve: string;
   plot: string;
@@ -89,71 +38,109 @@ export function addTrain(program: Command, terminal: Terminal): void {
   const count = numberOption({ from: 1, whole: true });
   program
     .command('train')
-    .description('train the nano model on emoji artwork from the npm packages; goes on where a run was stopped')
-    .addArgument(
-      new Argument('<what>', 'nano trains the tokenizer, then the transformer').choices(Object.keys(stagesOf)),
-    )
-    .requiredOption('--run <folder>', 'folder for checkpoints; a run found there is continued')
+    .description('train the nano model, or a stage of it, on the npm packages alone; goes on where a run was stopped')
+    .addArgument(new Argument('<what>', 'nano is all stages, one after the other').choices(Object.keys(commands)))
+    .requiredOption('--run <folder>', "folder for checkpoints and each stage's model; a run found there is continued")
     .requiredOption('--output <folder>', 'model folder to write')
+    .option('--from <folder>', 'model folder to start from (default: that of the stage before, in the run folder)')
     .option('--steps <n>', 'optimiser steps of each stage (default: as the shipped model)', count)
     .option('--checkpoint-every <n>', 'steps between checkpoints', count)
     .addOption(adapterOption())
     .addOption(jsonOption())
-    .action((what: string, options: TrainOptions) => train(terminal, stagesOf[what], options));
+    .action((what: string, options: TrainOptions) => train(terminal, commands[what], options));
 }
 
 async function train(terminal: Terminal, chosen: readonly Stage[], options: TrainOptions): Promise<void> {
   for (const stage of chosen) checkSteps(stage, options.steps);
   await makeOutputFolder(options.output);
   const summaries: StageSummary[] = [];
-  for (const stage of chosen) {
-    await makeOutputFolder(join(options.run, stage.name));
+  for (const [index, stage] of chosen.entries()) {
+    const folders = foldersOf(stage, options.run, index === 0 ? options.from : undefined);
+    await checkStart(stage, folders);
+    await makeOutputFolder(folders.run);
     // A device of its own for each stage, so that the first one's memory is free for the second.
-    summaries.push(await withDevice(terminal, options, (device) => runStage(terminal, device, stage, options)));
+    summaries.push(await withDevice(terminal, options, (device) => runStage(terminal, device, stage, folders, options)));
   }
+  const last = chosen[chosen.length - 1];
+  const { product } = foldersOf(last, options.run, undefined);
+  const target = last.makes === 'vision tokenizer' ? join(options.output, visionFolderName) : options.output;
+  await cp(product, target, { recursive: true });
   if (options.json) terminal.out(jsonText(summaries));
+  else terminal.out(`the model is in ${options.output}\n`);
+}
+
+/** Where a stage keeps and finds its things, all in the run folder. */
+export function foldersOf(stage: Stage, run: string, from: string | undefined): StageFolders {
+  const before = stages[stages.indexOf(stage) - 1] as Stage | undefined;
+  const productOf = ({ name }: Stage): string => join(run, name, 'model');
+  return {
+    run: join(run, stage.name),
+    product: productOf(stage),
+    vision: from === undefined ? productOf(stages[0]) : join(from, visionFolderName),
+    from: from ?? (before?.makes === 'model' ? productOf(before) : undefined),
+    cache: join(run, 'corpora'),
+  };
 }
 
 /** Refuses what the optimiser would refuse later, after the artwork has been rendered. */
 function checkSteps({ name, recipe }: Stage, steps = recipe.steps): void {
-  const { warmupSteps: warmup = 0 } = recipe.schedule(steps);
-  if (steps > warmup) return;
-  throw new Emu3Error(`${steps} steps do not outlast the ${warmup} steps of warm-up.`, {
+  const { warmupSteps: warmup = 0, holdSteps: hold = 0 } = recipe.schedule(steps);
+  if (steps > warmup + hold) return;
+  throw new Emu3Error(`${steps} steps do not outlast the ${warmup + hold} steps before the rate goes down.`, {
     code: 'argument',
-    where: `--steps of the ${name}`,
-    fix: `Give ${warmup + 1} steps or more.`,
+    where: `--steps of ${name}`,
+    fix: `Give ${warmup + hold + 1} steps or more.`,
   });
 }
 
-/** Trains one stage to its end, then puts its curves into the model's folder. */
+/** @throws Emu3Error `missing` when what the stage starts from has not been trained. */
+async function checkStart(stage: Stage, { vision, from }: StageFolders): Promise<void> {
+  if (stage.makes === 'vision tokenizer') return;
+  for (const folder of [vision, ...(from === undefined ? [] : [from])]) {
+    if (await exists(join(folder, 'config.json'))) continue;
+    throw new Emu3Error('The model that this stage starts from is missing.', {
+      code: 'missing',
+      where: folder,
+      fix: 'Train the stages before with the same --run, or give --from a model folder.',
+    });
+  }
+}
+
+async function exists(path: string): Promise<boolean> {
+  return (await stat(path).catch(() => undefined)) !== undefined;
+}
+
+/** Trains one stage to its end, unless that is done, then puts its curves into the model's folder. */
 export async function runStage(
   terminal: Terminal,
   device: Device,
   stage: Stage,
-  options: TrainOptions,
+  folders: StageFolders,
+  options: Pick<TrainOptions, 'output' | 'steps' | 'checkpointEvery' | 'json'>,
 ): Promise<StageSummary> {
   const { name } = stage;
   const steps = options.steps ?? stage.recipe.steps;
-  const run = join(options.run, name);
-  const output = stage.output(options.output);
   const { signal } = terminal;
   const started = performance.now();
   let reached = 0;
-  try {
-    await withProgress(terminal, name.padEnd(11), steps, async (bar) => {
-      bar.update(0, 'preparing');
-      const onMetrics = (metrics: StepMetrics, secondsPerStep: number): void => {
-        reached = metrics.step;
-        bar.update(metrics.step, progressNote(metrics, secondsPerStep, steps));
-      };
-      const { checkpointEvery } = options;
-      const every = checkpointEvery === undefined ? {} : { checkpointEvery };
-      await stage.train(device, { run, output, steps, ...every, onMetrics, signal });
-    });
-  } catch (error) {
-    throw error instanceof Emu3Error && error.code === 'aborted' ? stopped(run, error) : error;
+  if (!(await exists(join(folders.product, 'config.json')))) {
+    try {
+      await withProgress(terminal, name.padEnd(11), steps, async (bar) => {
+        bar.update(0, 'preparing');
+        const onMetrics = (metrics: StepMetrics, secondsPerStep: number): void => {
+          reached = metrics.step;
+          bar.update(metrics.step, progressNote(metrics, secondsPerStep, steps));
+        };
+        const { checkpointEvery } = options;
+        const every = checkpointEvery === undefined ? {} : { checkpointEvery };
+        const onPreparing = (what: string): void => bar.update(0, what);
+        await stage.train(device, { ...folders, steps, ...every, onMetrics, onPreparing, signal });
+      });
+    } catch (error) {
+      throw error instanceof Emu3Error && error.code === 'aborted' ? stopped(folders.run, error) : error;
+    }
   }
-  const points = await readCurve(join(run, `${name}-curve.json`));
+  const points = await readCurve(join(folders.run, `${name}-curve.json`));
   const curve = join(options.output, `${name}-curve.json`);
   const plot = join(options.output, `${name}-curve.svg`);
   const { plotCurve } = await import('../plot.js');
@@ -161,15 +148,16 @@ export async function runStage(
   await writeOutput(plot, plotCurve(points, stage.plot));
   const seconds = (performance.now() - started) / 1000;
   const trained = reached === 0 ? 'was trained already' : `trained to step ${reached} in ${formatSeconds(seconds)}`;
-  if (!options.json) terminal.out(`${name} ${trained} -> ${output}\n  curves: ${curve}, ${plot}\n`);
-  return { stage: name, output, curve, plot, seconds, last: points.at(-1) };
+  if (!options.json) terminal.out(`${name} ${trained} -> ${folders.product}\n  curves: ${curve}, ${plot}\n`);
+  return { stage: name, output: folders.product, curve, plot, seconds, last: points.at(-1) };
 }
 
 function progressNote(metrics: StepMetrics, secondsPerStep: number, steps: number): string {
-  const { step, loss, psnr, codesUsed } = metrics as StepMetrics & { psnr?: number; codesUsed?: number };
+  const { step, loss, psnr, codesUsed, accuracy } = metrics as StepMetrics & Partial<Record<string, number>>;
   const parts = [`loss ${loss.toFixed(4)}`];
   if (psnr !== undefined) parts.push(`${psnr.toFixed(1)} dB`);
   if (codesUsed !== undefined) parts.push(`${codesUsed} codes`);
+  if (accuracy !== undefined) parts.push(`${(100 * accuracy).toFixed(0)} % of pairs`);
   parts.push(`${(1 / secondsPerStep).toFixed(2)} steps/s`, `${formatSeconds((steps - step) * secondsPerStep)} left`);
   return parts.join(', ');
 }

@@ -1,0 +1,80 @@
+import type { Device } from '../../engine/device.js';
+import { trainLanguage } from '../nano/train/language.node.js';
+import { pretrainStages, visionRecipe, type LanguageStage, type StageRecipe } from '../nano/train/recipe.js';
+import { trainNanoTokenizer, type TrainStageOptions } from '../nano/train/tokenizer.node.js';
+import type { CurvePlot } from './plot.js';
+
+/** Where a stage keeps and finds its things. */
+export interface StageFolders {
+  /** Checkpoints and loss curve. */
+  run: string;
+  /** What the stage makes. */
+  product: string;
+  /** The finished vision tokenizer. */
+  vision: string;
+  /** The model to start from; undefined starts from random weights. */
+  from: string | undefined;
+  /** Tokens of corpora, for all stages. */
+  cache: string;
+}
+
+/** One of the trainings that make the nano model. */
+export interface Stage {
+  /** Of its folder and curves. */
+  name: string;
+  makes: 'vision tokenizer' | 'model';
+  train: (
+    device: Device,
+    options: Omit<TrainStageOptions, 'output'> & StageFolders & { onPreparing: (what: string) => void },
+  ) => Promise<void>;
+  recipe: Pick<StageRecipe, 'steps' | 'schedule'>;
+  plot: CurvePlot;
+}
+
+const tokenizerStage: Stage = {
+  name: visionRecipe.name,
+  makes: 'vision tokenizer',
+  train: (device, options) => trainNanoTokenizer(device, { ...options, output: options.product }),
+  recipe: visionRecipe,
+  plot: {
+    title: 'Vision tokenizer, training',
+    left: { label: 'loss', logarithmic: true },
+    right: { label: 'PSNR of the batch in dB' },
+    series: [
+      { field: 'loss', label: 'loss' },
+      { field: 'reconstruction', label: 'reconstruction (L2)' },
+      { field: 'commitment', label: 'commitment' },
+      { field: 'psnr', label: 'PSNR', right: true },
+    ],
+  },
+};
+
+function languageStage(recipe: LanguageStage, title: string): Stage {
+  return {
+    name: recipe.name,
+    makes: 'model',
+    train: (device, options) => trainLanguage(device, recipe, { ...options, output: options.product }),
+    recipe,
+    plot: {
+      title: `Transformer, ${title}`,
+      left: { label: 'cross-entropy in nats' },
+      right: { label: 'gradient norm' },
+      series: [
+        { field: 'loss', label: 'loss' },
+        { field: 'gradientNorm', label: 'gradient norm', right: true },
+      ],
+    },
+  };
+}
+
+const pretraining = pretrainStages.map((recipe) => languageStage(recipe, 'pre-training'));
+
+/** In their order: each starts from what the one before has made. */
+export const stages: readonly Stage[] = [tokenizerStage, ...pretraining];
+
+/** What can be trained by name. */
+export const commands: Readonly<Record<string, readonly Stage[]>> = {
+  tokenizer: [tokenizerStage],
+  pretrain: pretraining,
+  nano: stages,
+};
