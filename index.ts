@@ -61,7 +61,18 @@ export type { EncodedClip, PixelClip, VisionConfig } from './engine/models/visio
 export { runTraining } from './engine/train/loop.js';
 export type { LoopOptions, StepMetrics, Trainer } from './engine/train/loop.js';
 export { packDocuments } from './engine/train/packing.js';
-export type { PackedBatch, TokenDocument } from './engine/train/packing.js';
+export type { PackedBatch, SequenceShape, TokenDocument } from './engine/train/packing.js';
+export { packPairs, packResponses } from './engine/train/preference.js';
+export type {
+  PairLayout,
+  PreferenceBatch,
+  PreferencePair,
+  ReferencedPair,
+  TokenResponse,
+} from './engine/train/preference.js';
+export { PreferenceTrainer } from './engine/train/preference-trainer.js';
+export type { PreferenceMetrics, PreferenceTrainerOptions } from './engine/train/preference-trainer.js';
+export { SequenceLogProbabilities } from './engine/train/sequence-log-probabilities.js';
 export { TransformerTrainer } from './engine/train/transformer-trainer.js';
 export type { TransformerTrainerOptions } from './engine/train/transformer-trainer.js';
 export { VisionTrainer } from './engine/train/vision-trainer.js';

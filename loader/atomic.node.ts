@@ -1,4 +1,4 @@
-import { mkdir, open, readdir, rename, rm } from 'node:fs/promises';
+import { mkdir, open, readdir, rename, rm, truncate } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { fileError } from './io-error.node.js';
@@ -14,6 +14,10 @@ export interface WriteHandle {
 export interface SaveFileSystem {
   /** Creates or empties the file. */
   create(path: string): Promise<WriteHandle>;
+  /** Writes behind what the file holds, and creates it where there is none. */
+  append(path: string): Promise<WriteHandle>;
+  /** Cuts a file off after so many bytes. */
+  truncate(path: string, bytes: number): Promise<void>;
   /** Makes the entries of a folder durable. */
   syncFolder(path: string): Promise<void>;
   makeFolder(path: string): Promise<void>;
@@ -26,6 +30,8 @@ export interface SaveFileSystem {
 /** The real thing. */
 export const diskFileSystem: SaveFileSystem = {
   create: (path) => open(path, 'w'),
+  append: (path) => open(path, 'a'),
+  truncate: (path, bytes) => truncate(path, bytes),
   syncFolder: async (path) => {
     let handle: FileHandle;
     try {
@@ -48,6 +54,15 @@ export const diskFileSystem: SaveFileSystem = {
   remove: (path) => rm(path, { recursive: true, force: true }),
 };
 
+/** Writes all of `bytes`, however short the single writes are. */
+export async function writeFully(handle: WriteHandle, bytes: Uint8Array): Promise<void> {
+  let position = 0;
+  while (position < bytes.byteLength) {
+    const { bytesWritten } = await handle.write(bytes, position, bytes.byteLength - position);
+    position += bytesWritten;
+  }
+}
+
 let temporaryCount = 0;
 
 /** A name beside `path` that no other save of this machine uses. */
@@ -67,13 +82,7 @@ export async function writeDurably(
   try {
     const handle = await fileSystem.create(path);
     try {
-      for await (const piece of content) {
-        let position = 0;
-        while (position < piece.byteLength) {
-          const { bytesWritten } = await handle.write(piece, position, piece.byteLength - position);
-          position += bytesWritten;
-        }
-      }
+      for await (const piece of content) await writeFully(handle, piece);
       await handle.sync();
     } finally {
       await handle.close();

@@ -8,3 +8,7 @@ export { writeModel, writeSafetensors } from './safetensors/writer.node.js';
 export type { FileWriteOptions, ModelWriteOptions } from './safetensors/writer.node.js';
 export { latestCheckpoint, loadTrainingCheckpoint, saveTrainingCheckpoint } from './checkpoint.node.js';
 export type { SaveOptions } from './checkpoint.node.js';
+export { PreferenceStore, readPreferenceSamples, writePreferenceSamples } from './preferences/store.node.js';
+export type { PreferenceStoreOptions } from './preferences/store.node.js';
+export { collectPreferences } from './preferences/collect.node.js';
+export type { CollectOptions, DrawnSample, SampleRequest } from './preferences/collect.node.js';

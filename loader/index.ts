@@ -29,5 +29,8 @@ export { canonicalCheckpoint, openTransformer, openVisionTokenizer } from './mod
 export type { OpenedModel } from './model.js';
 export { loadTransformer, loadVisionTokenizer } from './load-model.js';
 export type { LoadedTransformer, LoadedVisionTokenizer, LoadOptions, LoadProgress } from './load-model.js';
+export type { PreferenceSample, PreferenceSamples } from './preferences/sample.js';
+export { choosePairs } from './preferences/vote.js';
+export type { Vote, VotedPair } from './preferences/vote.js';
 export { readTrainingCheckpoint } from './checkpoint.js';
 export type { HostTensor, TrainerState, TrainingCheckpoint } from './checkpoint.js';

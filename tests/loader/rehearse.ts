@@ -5,28 +5,39 @@ function systemError(code: string): Error {
   return Object.assign(new Error(`${code}: rehearsed`), { code });
 }
 
+/** The handle, calling `before` ahead of every step. */
+function rehearsedHandle(handle: WriteHandle, before: (step: string) => void): WriteHandle {
+  return {
+    write: async (bytes, offset, length) => {
+      before('write');
+      // Short writes are legal; the caller has to go on with the rest.
+      return handle.write(bytes, offset, Math.min(length, 1000));
+    },
+    sync: async () => {
+      before('sync');
+      await handle.sync();
+    },
+    close: async () => {
+      await handle.close();
+      before('close');
+    },
+  };
+}
+
 /** The real file system, calling `before` ahead of every step it takes; `before` throws to make the step fail. */
 function rehearsedFileSystem(before: (step: string, path: string) => void): SaveFileSystem {
   return {
     create: async (path) => {
       before('create', path);
-      const handle = await diskFileSystem.create(path);
-      const rehearsed: WriteHandle = {
-        write: async (bytes, offset, length) => {
-          before('write', path);
-          // Short writes are legal; the caller has to go on with the rest.
-          return handle.write(bytes, offset, Math.min(length, 1000));
-        },
-        sync: async () => {
-          before('sync', path);
-          await handle.sync();
-        },
-        close: async () => {
-          await handle.close();
-          before('close', path);
-        },
-      };
-      return rehearsed;
+      return rehearsedHandle(await diskFileSystem.create(path), (step) => before(step, path));
+    },
+    append: async (path) => {
+      before('append', path);
+      return rehearsedHandle(await diskFileSystem.append(path), (step) => before(step, path));
+    },
+    truncate: async (path, bytes) => {
+      before('truncate', path);
+      await diskFileSystem.truncate(path, bytes);
     },
     syncFolder: async (path) => {
       before('syncFolder', path);
