@@ -6,5 +6,7 @@ export { diskFileSystem, replaceFile } from './atomic.node.js';
 export type { SaveFileSystem, WriteHandle } from './atomic.node.js';
 export { writeModel, writeSafetensors } from './safetensors/writer.node.js';
 export type { FileWriteOptions, ModelWriteOptions } from './safetensors/writer.node.js';
+export { writeAdapters } from './adapters.node.js';
+export type { AdapterWriteOptions } from './adapters.node.js';
 export { latestCheckpoint, loadTrainingCheckpoint, saveTrainingCheckpoint } from './checkpoint.node.js';
 export type { SaveOptions } from './checkpoint.node.js';

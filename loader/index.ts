@@ -29,5 +29,10 @@ export { canonicalCheckpoint, openTransformer, openVisionTokenizer } from './mod
 export type { OpenedModel } from './model.js';
 export { loadTransformer, loadVisionTokenizer } from './load-model.js';
 export type { LoadedTransformer, LoadedVisionTokenizer, LoadOptions, LoadProgress } from './load-model.js';
+export { loadAdapters } from './adapters.js';
+export type { LoadedAdapters } from './adapters.js';
+export { adapterConfigJson, parseAdapterConfig } from './config/adapter.js';
+export type { AdapterConfig } from './config/adapter.js';
+export { storeTensors } from './export.js';
 export { readTrainingCheckpoint } from './checkpoint.js';
 export type { HostTensor, TrainerState, TrainingCheckpoint } from './checkpoint.js';

@@ -8,11 +8,14 @@ import {
   transformerRotaryTable,
   type ForwardOptions,
 } from '../models/transformer/forward.js';
+import { withAdapters } from '../models/transformer/adapters/adapted.js';
+import type { LoraAdapters } from '../models/transformer/adapters/lora.js';
 import type { TransformerConfig } from '../models/transformer/config.js';
+import { bindWeights, type ModelWeights } from '../models/transformer/weights.js';
 import { tokenCrossEntropy, targetWeights } from '../ops/cross-entropy.js';
 import { accumulate, multiply } from '../ops/elementwise.js';
 import { weightedMean } from '../ops/losses.js';
-import type { ParameterStore } from '../parameters.js';
+import { ParameterStore } from '../parameters.js';
 import { GpuTensor } from '../tensor.js';
 import type { StepMetrics, Trainer } from './loop.js';
 import { accumulateGradients, Optimization, type OptimizationOptions } from './optimization.js';
@@ -31,6 +34,8 @@ export interface TransformerTrainerOptions extends OptimizationOptions {
   seed: number;
   /** Recompute activations in the backward pass instead of keeping them. */
   recompute?: boolean;
+  /** Train these, made with gradients, and leave the model's weights as they are: those need no gradients then. */
+  adapters?: LoraAdapters;
 }
 
 /**
@@ -58,16 +63,22 @@ export class TransformerTrainer implements Trainer<readonly PackedBatch[]> {
     this.inputs = inputs;
   }
 
+  /**
+   * @param weights the model; without `adapters` a store with gradients, which is what is trained.
+   * @throws Emu3Error `missing` when what is to be trained was made without gradients, `argument` for weights that can only
+   *   be trained through adapters.
+   */
   static async create(
     device: Device,
     config: TransformerConfig,
-    store: ParameterStore,
+    weights: ModelWeights,
     options: TransformerTrainerOptions,
   ): Promise<TransformerTrainer> {
-    const { batch, length, visionWeight } = options;
+    const { batch, length, visionWeight, adapters } = options;
+    const store = adapters?.store ?? trainable(weights);
     const graph = new Graph(device.traits);
     const inputs = createInputs(device, config, batch, length);
-    const parameter = (name: string): ReturnType<Graph['bind']> => graph.bind(store.tensor(name));
+    const bound = bindWeights(graph, adapters ? withAdapters(weights, adapters, inputs.dropout) : weights);
     const rate = options.dropout ?? config.attention_dropout;
     const forward: ForwardOptions = {
       dropout: rate > 0 ? { rate, state: graph.bind(inputs.dropout) } : undefined,
@@ -79,16 +90,16 @@ export class TransformerTrainer implements Trainer<readonly PackedBatch[]> {
       rotaryTable: graph.bind(inputs.rotaryTable),
     };
     const attend = attendSequences(graph, config, { batch, length, start: graph.bind(inputs.start) }, forward);
-    const { hidden } = transformerForward(graph, config, parameter, rows, attend, forward);
+    const { hidden } = transformerForward(graph, config, bound, rows, attend, forward);
     const targets = graph.bind(inputs.targets);
-    const { loss: rowLosses } = tokenCrossEntropy(graph, languageHead(graph, config, parameter, hidden), targets);
+    const { loss: rowLosses } = tokenCrossEntropy(graph, languageHead(config, bound, hidden), targets);
     const byKind = targetWeights(graph, targets, {
       visionRange: [visionWeight.first, visionWeight.last],
       vision: visionWeight.weight,
       text: 1,
     });
-    const weights = multiply(graph, byKind, graph.bind(inputs.weights));
-    const loss = weightedMean(graph, rowLosses, weights, graph.bind(inputs.denominator));
+    const targetWeight = multiply(graph, byKind, graph.bind(inputs.weights));
+    const loss = weightedMean(graph, rowLosses, targetWeight, graph.bind(inputs.denominator));
     accumulateGradients(graph, store, loss);
     accumulate(graph, graph.bind(inputs.loss), loss);
     const program = await Program.compile(device, graph, { label: 'transformer training' });
@@ -151,6 +162,15 @@ export class TransformerTrainer implements Trainer<readonly PackedBatch[]> {
     this.optimization.destroy();
     for (const tensor of Object.values<GpuTensor>({ ...this.inputs })) tensor.destroy();
   }
+}
+
+function trainable(weights: ModelWeights): ParameterStore {
+  if (weights instanceof ParameterStore) return weights;
+  throw new Emu3Error('These weights cannot be trained themselves.', {
+    code: 'argument',
+    where: 'weights',
+    fix: 'Give adapters to train, or the weights as a parameter store with gradients.',
+  });
 }
 
 interface Inputs {

@@ -10,10 +10,10 @@ import {
   diskFolder,
   loadVisionTokenizer,
   replaceFile,
+  storeTensors,
   transformerTensorShapes,
   writeModel,
   type Emu3Config,
-  type TensorToWrite,
 } from '../../../loader/index.node.js';
 import {
   buildTokenizerJson,
@@ -269,11 +269,7 @@ async function exportTransformer(
   store: ParameterStore,
   tokenizerJson: object,
 ): Promise<void> {
-  const tensors: TensorToWrite[] = [];
-  for (const [name, shape] of store.shapes) {
-    tensors.push({ name, dtype: 'BF16', shape, values: await store.tensor(name).readFloat32() });
-  }
-  await writeModel(folder, tensors, { metadata: { format: 'pt' } });
+  await writeModel(folder, storeTensors(store, 'BF16'), { metadata: { format: 'pt' } });
   const files = {
     'config.json': { architectures: ['Emu3ForCausalLM'], model_type: 'Emu3', ...config, torch_dtype: 'bfloat16' },
     'tokenizer.json': tokenizerJson,
