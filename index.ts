@@ -54,8 +54,24 @@ export type {
   IdSlice,
   SamplerOptions,
 } from './engine/decode/index.js';
-export { SequenceScorer } from './engine/models/transformer/index.js';
-export type { SequenceScores, TokenBatch, TransformerConfig } from './engine/models/transformer/index.js';
+export {
+  LoraAdapters,
+  loraTargets,
+  mergeAdapters,
+  SequenceScorer,
+  withAdapters,
+} from './engine/models/transformer/index.js';
+export type {
+  LoraOptions,
+  LoraPair,
+  LoraTarget,
+  ModelWeights,
+  SequenceScores,
+  TokenBatch,
+  TransformerConfig,
+  TransformerWeights,
+  WeightBinding,
+} from './engine/models/transformer/index.js';
 export { VisionTokenizer, VisionWeights } from './engine/models/vision/index.js';
 export type { EncodedClip, PixelClip, VisionConfig } from './engine/models/vision/index.js';
 export { runTraining } from './engine/train/loop.js';

@@ -66,7 +66,7 @@ export async function writeFully(handle: WriteHandle, bytes: Uint8Array): Promis
 let temporaryCount = 0;
 
 /** A name beside `path` that no other save of this machine uses. */
-export function temporaryPath(path: string): string {
+function temporaryPath(path: string): string {
   return `${path}.${process.pid}-${temporaryCount++}.tmp`;
 }
 
@@ -76,7 +76,7 @@ export function temporaryPath(path: string): string {
  */
 export async function writeDurably(
   path: string,
-  content: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+  content: FileContent['content'],
   fileSystem: SaveFileSystem,
 ): Promise<void> {
   try {
@@ -93,23 +93,45 @@ export async function writeDurably(
   }
 }
 
+/** What a file is to hold. */
+export interface FileContent {
+  readonly path: string;
+  readonly content: AsyncIterable<Uint8Array> | Iterable<Uint8Array>;
+}
+
 /**
  * Replaces `path` by `content` all at once: a reader, or the next start after a kill, sees the old file or the new one.
  * @throws Emu3Error `disk-full`, `io`, or what `content` throws; the old file is intact then and nothing else is left.
  */
 export async function replaceFile(
   path: string,
-  content: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+  content: FileContent['content'],
   fileSystem: SaveFileSystem = diskFileSystem,
 ): Promise<void> {
-  const temporary = temporaryPath(path);
-  await writeDurably(temporary, content, fileSystem);
+  await replaceFiles([{ path, content }], fileSystem);
+}
+
+/**
+ * Replaces files of one folder. All content is on disk under temporary names before the first old file is replaced, so
+ * only a kill during the renames that follow can leave a mixture.
+ * @throws Emu3Error as {@link replaceFile}.
+ */
+export async function replaceFiles(
+  files: readonly FileContent[],
+  fileSystem: SaveFileSystem = diskFileSystem,
+): Promise<void> {
+  const staged: { temporary: string; path: string }[] = [];
   try {
-    await fileSystem.rename(temporary, path);
-    await fileSystem.syncFolder(dirname(path));
+    for (const { path, content } of files) {
+      const temporary = temporaryPath(path);
+      staged.push({ temporary, path });
+      await writeDurably(temporary, content, fileSystem);
+    }
+    for (const { temporary, path } of staged) await fileSystem.rename(temporary, path);
+    for (const folder of new Set(files.map(({ path }) => dirname(path)))) await fileSystem.syncFolder(folder);
   } catch (error) {
-    await removeQuietly(temporary, fileSystem);
-    throw fileError(error, path, 'write');
+    for (const { temporary } of staged) await removeQuietly(temporary, fileSystem);
+    throw fileError(error, staged.at(-1)?.path ?? '', 'write');
   }
 }
 

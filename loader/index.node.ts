@@ -6,6 +6,8 @@ export { diskFileSystem, replaceFile } from './atomic.node.js';
 export type { SaveFileSystem, WriteHandle } from './atomic.node.js';
 export { writeModel, writeSafetensors } from './safetensors/writer.node.js';
 export type { FileWriteOptions, ModelWriteOptions } from './safetensors/writer.node.js';
+export { writeAdapters } from './adapters.node.js';
+export type { AdapterWriteOptions } from './adapters.node.js';
 export { latestCheckpoint, loadTrainingCheckpoint, saveTrainingCheckpoint } from './checkpoint.node.js';
 export type { SaveOptions } from './checkpoint.node.js';
 export { PreferenceStore, readPreferenceSamples, writePreferenceSamples } from './preferences/store.node.js';

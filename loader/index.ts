@@ -32,5 +32,10 @@ export type { LoadedTransformer, LoadedVisionTokenizer, LoadOptions, LoadProgres
 export type { PreferenceSample, PreferenceSamples } from './preferences/sample.js';
 export { choosePairs } from './preferences/vote.js';
 export type { Vote, VotedPair } from './preferences/vote.js';
+export { loadAdapters } from './adapters.js';
+export type { LoadedAdapters } from './adapters.js';
+export { adapterConfigJson, parseAdapterConfig } from './config/adapter.js';
+export type { AdapterConfig } from './config/adapter.js';
+export { storeTensors } from './export.js';
 export { readTrainingCheckpoint } from './checkpoint.js';
 export type { HostTensor, TrainerState, TrainingCheckpoint } from './checkpoint.js';

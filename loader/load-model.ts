@@ -60,7 +60,7 @@ export async function loadTransformer(
   try {
     const parameters = ParameterStore.create(device, transformerTensorShapes(config), options);
     await guard(
-      () => fill(device, checkpoint, [...parameters.shapes.keys()], (name) => parameters.tensor(name), options),
+      () => fillTensors(device, checkpoint, [...parameters.shapes.keys()], (name) => parameters.tensor(name), options),
       () => parameters.destroy(),
     );
     return { config, parameters };
@@ -80,7 +80,7 @@ export async function loadVisionTokenizer(
     const weights = VisionWeights.create(device, visionTensorShapes(config), options);
     await guard(
       async () => {
-        await fill(device, checkpoint, weights.names, (name) => weights.tensor(name), options);
+        await fillTensors(device, checkpoint, weights.names, (name) => weights.tensor(name), options);
         for (const name of weights.batchesTracked.keys()) {
           if (!checkpoint.tensors.has(name)) continue;
           const [batches] = await checkpoint.readInt32(name, options);
@@ -95,7 +95,8 @@ export async function loadVisionTokenizer(
   }
 }
 
-async function guard(load: () => Promise<void>, release: () => void): Promise<void> {
+/** Runs `load`, and `release` if it fails. */
+export async function guard(load: () => Promise<void>, release: () => void): Promise<void> {
   try {
     await load();
   } catch (error) {
@@ -104,12 +105,13 @@ async function guard(load: () => Promise<void>, release: () => void): Promise<vo
   }
 }
 
-async function fill(
+/** Streams the tensors of these names to the GPU, widened to f32 and checked to be finite. */
+export async function fillTensors(
   device: Device,
   checkpoint: Checkpoint,
   names: readonly string[],
   tensorOf: (name: string) => GpuTensor,
-  options: LoadOptions,
+  options: Pick<LoadOptions, 'signal' | 'onProgress'>,
 ): Promise<void> {
   const sizes = names.map((name) => checkpoint.tensors.get(name)?.byteLength ?? 0);
   const totalBytes = sizes.reduce((sum, size) => sum + size, 0);
@@ -133,7 +135,7 @@ async function fillTensor(
   checkpoint: Checkpoint,
   name: string,
   target: GpuTensor,
-  options: LoadOptions,
+  options: Pick<LoadOptions, 'signal'>,
 ): Promise<number> {
   const dtype = checkpoint.tensors.get(name)?.dtype ?? 'F32';
   const bytesPerElement = DTYPE_BITS[dtype] / 8;

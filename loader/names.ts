@@ -74,13 +74,21 @@ function translate(name: string, rules: readonly Rule[]): string | undefined {
   return undefined;
 }
 
-/** The original release's name of a tensor named by it, by the first Transformers port or by a later one; others stay. */
+/** What PEFT writes in front of the names of adapters. */
+const ADAPTER_PREFIX = 'base_model.model.';
+
+/**
+ * The original release's name of a tensor named by it, by the first Transformers port or by a later one, and with the
+ * prefix of adapters the adapter's; others stay.
+ */
 export function canonicalName(name: string): string {
-  let first = name;
+  const prefix = name.startsWith(ADAPTER_PREFIX) ? ADAPTER_PREFIX : '';
+  const module = name.slice(prefix.length);
+  let first = module;
   for (const [later, earlier] of LATER_PREFIXES) {
-    if (name.startsWith(later)) first = earlier + name.slice(later.length);
+    if (module.startsWith(later)) first = earlier + module.slice(later.length);
   }
-  return translate(first, TO_ORIGINAL) ?? name;
+  return prefix + (translate(first, TO_ORIGINAL) ?? module);
 }
 
 /** The first Transformers port's name of a tensor given by its original name; undefined for a name Emu3 does not have. */

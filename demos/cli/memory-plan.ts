@@ -3,6 +3,7 @@ import { Graph, planMemory, type Tensor } from '../../engine/graph/index.js';
 import {
   headDimension,
   languageHead,
+  plainWeights,
   transformerForward,
   type Attend,
   type TransformerConfig,
@@ -117,8 +118,9 @@ export function planStep(
     positions,
     rotaryTable: bind('rotary table', [context, headDimension(config)], 'f32'),
   };
-  const { hidden } = transformerForward(graph, config, parameter, inputs, attend);
-  return planOf(graph, [languageHead(graph, config, parameter, hidden)]);
+  const weights = plainWeights(graph, parameter);
+  const { hidden } = transformerForward(graph, config, weights, inputs, attend);
+  return planOf(graph, [languageHead(config, weights, hidden)]);
 }
 
 /** The vision tokenizer on one picture of `size` tokens, in both directions. */

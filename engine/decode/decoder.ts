@@ -1,9 +1,8 @@
 import { Emu3Error, throwIfAborted } from '../../kernels/core/errors.js';
 import type { Device } from '../device.js';
 import type { Program } from '../graph/index.js';
-import { transformerRotaryTable, type TransformerConfig } from '../models/transformer/index.js';
+import { transformerRotaryTable, type ModelWeights, type TransformerConfig } from '../models/transformer/index.js';
 import { packAllowedRanges, packSamplerState, type AllowedRange } from '../ops/sampling.js';
-import type { ParameterStore } from '../parameters.js';
 import type { GpuTensor } from '../tensor.js';
 import { KeyValueCache } from './cache.js';
 import { compilePrefill, compileStep, type IdSlice } from './programs.js';
@@ -86,7 +85,7 @@ export class Decoder {
   static async create(
     device: Device,
     config: TransformerConfig,
-    parameters: ParameterStore,
+    weights: ModelWeights,
     options: DecoderOptions,
   ): Promise<Decoder> {
     const { sequences, guided, onCompile } = options;
@@ -99,7 +98,7 @@ export class Decoder {
     const state = new DecodeState(device, config, { sequences, rows, capacity, chunk });
     try {
       if (config.rope_scaling?.type !== 'dynamic') state.rotaryTable.write(transformerRotaryTable(config, capacity));
-      const parts = { device, config, parameters, cache, state, onCompile };
+      const parts = { device, config, weights, cache, state, onCompile };
       const prefill = await compilePrefill(parts);
       const { program: step, logits } = await compileStep(parts, slice);
       return new Decoder(device, config, options, { cache, state, prefill, step, logits });

@@ -1,11 +1,15 @@
 import { advanceCounters } from '../../kernels/advance/index.js';
 import type { Device } from '../device.js';
-import { Graph, Program, type Tensor } from '../graph/index.js';
-import { transformerForward, type TransformerConfig } from '../models/transformer/index.js';
-import { linear } from '../ops/matmul.js';
+import { Graph, Program } from '../graph/index.js';
+import {
+  bindWeights,
+  languageHead,
+  transformerForward,
+  type ModelWeights,
+  type TransformerConfig,
+} from '../models/transformer/index.js';
 import { guideLogits, sampleTokens } from '../ops/sampling.js';
-import type { ParameterStore } from '../parameters.js';
-import { GpuTensor } from '../tensor.js';
+import type { GpuTensor } from '../tensor.js';
 import type { KeyValueCache } from './cache.js';
 import type { DecodeState } from './state.js';
 
@@ -19,7 +23,7 @@ export interface IdSlice {
 export interface DecodeParts {
   readonly device: Device;
   readonly config: TransformerConfig;
-  readonly parameters: ParameterStore;
+  readonly weights: ModelWeights;
   readonly cache: KeyValueCache;
   readonly state: DecodeState;
   readonly onCompile?: ((done: number, total: number) => void) | undefined;
@@ -27,7 +31,7 @@ export interface DecodeParts {
 
 /** Takes a chunk of every row's prompt into the cache. Nothing is predicted, so it has no head. */
 export async function compilePrefill(parts: DecodeParts): Promise<Program> {
-  const { device, config, parameters, cache, state } = parts;
+  const { device, config, cache, state } = parts;
   const graph = new Graph(device.traits);
   const rows = {
     ids: graph.bind(state.chunkIds),
@@ -38,7 +42,7 @@ export async function compilePrefill(parts: DecodeParts): Promise<Program> {
     start: graph.bind(state.start),
     position: graph.bind(state.chunkPosition),
   });
-  transformerForward(graph, config, (name) => graph.bind(parameters.tensor(name)), rows, attend);
+  transformerForward(graph, config, bindWeights(graph, parts.weights), rows, attend);
   return Program.compile(device, graph, { label: `prefill ${cache.rows}x${state.chunk}`, onCompile: parts.onCompile });
 }
 
@@ -51,7 +55,7 @@ export async function compileStep(
   parts: DecodeParts,
   slice: IdSlice,
 ): Promise<{ program: Program; logits: GpuTensor }> {
-  const { device, config, parameters, cache, state } = parts;
+  const { device, config, cache, state } = parts;
   const graph = new Graph(device.traits);
   const rows = {
     ids: graph.bind(state.ids),
@@ -59,10 +63,9 @@ export async function compileStep(
     rotaryTable: graph.bind(state.rotaryTable),
   };
   const attend = cache.attend(graph, { start: graph.bind(state.start), position: rows.positions });
-  const parameter = (name: string): Tensor => graph.bind(parameters.tensor(name));
-  const { hidden } = transformerForward(graph, config, parameter, rows, attend);
-  const { weight, first } = headRows(parameters, config, slice);
-  const logits = linear(graph, hidden, graph.bind(weight));
+  const weights = bindWeights(graph, parts.weights);
+  const { hidden } = transformerForward(graph, config, weights, rows, attend);
+  const logits = languageHead(config, weights, hidden, slice);
   const sampler = graph.bind(state.sampler);
   const chosenFrom = cache.rows === state.sequences ? logits : guideLogits(graph, logits, sampler);
   const tensors = {
@@ -72,7 +75,7 @@ export async function compileStep(
     ids: graph.bind(state.sampled),
     nextInputs: rows.ids,
   };
-  sampleTokens(graph, tensors, first);
+  sampleTokens(graph, tensors, slice.first + slice.count - logits.shape[1]);
   graph.node({
     name: 'advance',
     inputs: [rows.positions],
@@ -85,23 +88,4 @@ export async function compileStep(
     onCompile: parts.onCompile,
   });
   return { program, logits: program.output(logits) };
-}
-
-/** A view of the head's rows of a slice; it starts earlier where a binding cannot start at the slice's first row. */
-function headRows(
-  parameters: ParameterStore,
-  config: TransformerConfig,
-  slice: IdSlice,
-): { weight: GpuTensor; first: number } {
-  const head = parameters.tensor(config.tie_word_embeddings ? 'model.embed_tokens.weight' : 'lm_head.weight');
-  const rowBytes = head.byteLength / config.vocab_size;
-  const alignment = head.device.gpu.limits.minStorageBufferOffsetAlignment;
-  let first = slice.first;
-  while ((head.offset + first * rowBytes) % alignment !== 0) first--;
-  const shape = [slice.first + slice.count - first, config.hidden_size];
-  const label = `${head.label} rows ${first} to ${slice.first + slice.count}`;
-  return {
-    weight: new GpuTensor(head.device, head.buffer, head.offset + first * rowBytes, shape, 'f32', label),
-    first,
-  };
 }

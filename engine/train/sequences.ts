@@ -9,8 +9,8 @@ import {
   type ForwardOptions,
 } from '../models/transformer/forward.js';
 import type { TransformerConfig } from '../models/transformer/config.js';
+import { bindWeights, type ModelWeights } from '../models/transformer/weights.js';
 import { tokenCrossEntropy } from '../ops/cross-entropy.js';
-import type { ParameterStore } from '../parameters.js';
 import { GpuTensor } from '../tensor.js';
 import type { PackedBatch, SequenceShape } from './packing.js';
 
@@ -61,12 +61,12 @@ export function createSequenceInputs(
 export function sequenceLosses(
   graph: Graph,
   config: TransformerConfig,
-  store: ParameterStore,
+  weights: ModelWeights,
   inputs: SequenceInputs,
   { batch, length }: SequenceShape,
   options: SequenceOptions = {},
 ): { losses: Tensor; targets: Tensor } {
-  const parameter = (name: string): Tensor => graph.bind(store.tensor(name));
+  const bound = bindWeights(graph, weights);
   const rate = options.dropout ?? 0;
   const forward: ForwardOptions = {
     dropout: rate > 0 ? { rate, state: graph.bind(inputs.dropout) } : undefined,
@@ -78,9 +78,9 @@ export function sequenceLosses(
     rotaryTable: graph.bind(inputs.rotaryTable),
   };
   const attend = attendSequences(graph, config, { batch, length, start: graph.bind(inputs.start) }, forward);
-  const { hidden } = transformerForward(graph, config, parameter, rows, attend, forward);
+  const { hidden } = transformerForward(graph, config, bound, rows, attend, forward);
   const targets = graph.bind(inputs.targets);
-  const { loss: losses } = tokenCrossEntropy(graph, languageHead(graph, config, parameter, hidden), targets);
+  const { loss: losses } = tokenCrossEntropy(graph, languageHead(config, bound, hidden), targets);
   return { losses, targets };
 }
 

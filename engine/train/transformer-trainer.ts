@@ -1,11 +1,14 @@
 import { Emu3Error } from '../../kernels/core/errors.js';
 import type { Device } from '../device.js';
 import { Graph, Program } from '../graph/index.js';
+import { withAdapters } from '../models/transformer/adapters/adapted.js';
+import type { LoraAdapters } from '../models/transformer/adapters/lora.js';
 import type { TransformerConfig } from '../models/transformer/config.js';
+import type { ModelWeights } from '../models/transformer/weights.js';
 import { targetWeights } from '../ops/cross-entropy.js';
 import { accumulate, multiply } from '../ops/elementwise.js';
 import { weightedMean } from '../ops/losses.js';
-import type { ParameterStore } from '../parameters.js';
+import { ParameterStore } from '../parameters.js';
 import { GpuTensor } from '../tensor.js';
 import type { StepMetrics, Trainer } from './loop.js';
 import { accumulateGradients, Optimization, type OptimizationOptions } from './optimization.js';
@@ -31,6 +34,8 @@ export interface TransformerTrainerOptions extends OptimizationOptions {
   seed: number;
   /** Recompute activations in the backward pass instead of keeping them. */
   recompute?: boolean;
+  /** Train these, made with gradients, and leave the model's weights as they are: those need no gradients then. */
+  adapters?: LoraAdapters;
 }
 
 /**
@@ -58,16 +63,23 @@ export class TransformerTrainer implements Trainer<readonly PackedBatch[]> {
     this.inputs = inputs;
   }
 
+  /**
+   * @param weights the model; without `adapters` a store with gradients, which is what is trained.
+   * @throws Emu3Error `missing` when what is to be trained was made without gradients, `argument` for weights that can only
+   *   be trained through adapters.
+   */
   static async create(
     device: Device,
     config: TransformerConfig,
-    store: ParameterStore,
+    weights: ModelWeights,
     options: TransformerTrainerOptions,
   ): Promise<TransformerTrainer> {
-    const { visionWeight } = options;
+    const { visionWeight, adapters } = options;
+    const store = adapters?.store ?? trainable(weights);
     const graph = new Graph(device.traits);
     const inputs = createInputs(device, config, options);
-    const { losses, targets } = sequenceLosses(graph, config, store, inputs, options, {
+    const read = adapters ? withAdapters(weights, adapters, inputs.dropout) : weights;
+    const { losses, targets } = sequenceLosses(graph, config, read, inputs, options, {
       dropout: options.dropout ?? config.attention_dropout,
       recompute: options.recompute,
     });
@@ -76,8 +88,8 @@ export class TransformerTrainer implements Trainer<readonly PackedBatch[]> {
       vision: visionWeight.weight,
       text: 1,
     });
-    const weights = multiply(graph, byKind, graph.bind(inputs.weights));
-    const loss = weightedMean(graph, losses, weights, graph.bind(inputs.denominator));
+    const targetWeight = multiply(graph, byKind, graph.bind(inputs.weights));
+    const loss = weightedMean(graph, losses, targetWeight, graph.bind(inputs.denominator));
     accumulateGradients(graph, store, loss);
     accumulate(graph, graph.bind(inputs.loss), loss);
     const program = await Program.compile(device, graph, { label: 'transformer training' });
@@ -139,6 +151,15 @@ export class TransformerTrainer implements Trainer<readonly PackedBatch[]> {
     this.optimization.destroy();
     for (const tensor of Object.values<GpuTensor>({ ...this.inputs })) tensor.destroy();
   }
+}
+
+function trainable(weights: ModelWeights): ParameterStore {
+  if (weights instanceof ParameterStore) return weights;
+  throw new Emu3Error('These weights cannot be trained themselves.', {
+    code: 'argument',
+    where: 'weights',
+    fix: 'Give adapters to train, or the weights as a parameter store with gradients.',
+  });
 }
 
 interface Inputs extends SequenceInputs {

@@ -3,7 +3,6 @@ import type { ErrorCode } from '../../kernels/core/errors.js';
 import { shorten } from '../json.js';
 import { isFloatDtype } from '../safetensors/dtype.js';
 import type { TensorInfo } from '../safetensors/header.js';
-import type { TensorShapes } from './shapes.js';
 
 /** What a checkpoint has against what its config asks for, by original names, in the order found. */
 export interface ShapeReport {
@@ -18,7 +17,10 @@ export interface ShapeReport {
 const OPTIONAL = /\.num_batches_tracked$|\.rotary_emb\.inv_freq$/;
 
 /** Compares headers only; no payload is read. `lm_head.weight` is tolerated where the config ties it. */
-export function compareShapes(tensors: ReadonlyMap<string, TensorInfo>, expected: TensorShapes): ShapeReport {
+export function compareShapes(
+  tensors: ReadonlyMap<string, TensorInfo>,
+  expected: ReadonlyMap<string, readonly number[]>,
+): ShapeReport {
   const report: ShapeReport = { missing: [], unexpected: [], misshaped: [], mistyped: [] };
   for (const [name, shape] of expected) {
     const found = tensors.get(name);
@@ -41,11 +43,13 @@ export function compareShapes(tensors: ReadonlyMap<string, TensorInfo>, expected
 /**
  * Refuses a checkpoint that does not fit its config, before any payload is read. The message counts every missing,
  * unexpected, mis-shaped and mistyped tensor and names the first of each.
+ * @param config name of the file that says what is expected
  * @throws Emu3Error `shape`, `missing`, `dtype` or `format`: the gravest kind found.
  */
 export function validateShapes(
   checkpoint: { readonly name: string; readonly tensors: ReadonlyMap<string, TensorInfo> },
-  expected: TensorShapes,
+  expected: ReadonlyMap<string, readonly number[]>,
+  config = 'config.json',
 ): void {
   const { missing, unexpected, misshaped, mistyped } = compareShapes(checkpoint.tensors, expected);
   const problems: string[] = [];
@@ -64,7 +68,7 @@ export function validateShapes(
   throw new Emu3Error(`The weights do not fit the config: ${problems.join('; ')}.`, {
     code,
     where: checkpoint.name,
-    fix: 'Use the config.json that belongs to these weights.',
+    fix: `Use the ${config} that belongs to these weights.`,
   });
 }
 

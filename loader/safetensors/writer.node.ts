@@ -1,7 +1,7 @@
 import { dirname, join } from 'node:path';
 import { Emu3Error } from '../../kernels/core/errors.js';
-import { diskFileSystem, removeQuietly, replaceFile, temporaryPath, writeDurably } from '../atomic.node.js';
-import type { SaveFileSystem } from '../atomic.node.js';
+import { diskFileSystem, replaceFile, replaceFiles } from '../atomic.node.js';
+import type { FileContent, SaveFileSystem } from '../atomic.node.js';
 import { fileError } from '../io-error.node.js';
 import { INDEX_FILE, SINGLE_FILE } from './checkpoint.js';
 import { encodeLayout, layoutSafetensors, storedBytes } from './writer.js';
@@ -63,27 +63,19 @@ export async function writeModel(
     // Equal names inside one shard were refused above; this finds them across shards.
     layoutSafetensors(tensors, options);
   }
+  const files = layouts.map((layout, index): FileContent => {
+    return { path: join(folder, names[index] ?? SINGLE_FILE), content: encodeLayout(layout, options.signal) };
+  });
+  if (shards.length > 1) {
+    files.push({ path: join(folder, INDEX_FILE), content: [indexJson(tensors, weightMap)] });
+    names.push(INDEX_FILE);
+  }
   await makeFolder(folder, fileSystem);
-  const staged: { temporary: string; final: string }[] = [];
+  await replaceFiles(files, fileSystem);
   try {
-    for (const [index, layout] of layouts.entries()) {
-      const final = join(folder, names[index] ?? SINGLE_FILE);
-      const temporary = temporaryPath(final);
-      staged.push({ temporary, final });
-      await writeDurably(temporary, encodeLayout(layout, options.signal), fileSystem);
-    }
-    if (shards.length > 1) {
-      const final = join(folder, INDEX_FILE);
-      const temporary = temporaryPath(final);
-      staged.push({ temporary, final });
-      await writeDurably(temporary, [indexJson(tensors, weightMap)], fileSystem);
-      names.push(INDEX_FILE);
-    }
-    for (const { temporary, final } of staged) await fileSystem.rename(temporary, final);
     await removeStale(folder, names, fileSystem);
     await fileSystem.syncFolder(folder);
   } catch (error) {
-    for (const { temporary } of staged) await removeQuietly(temporary, fileSystem);
     throw fileError(error, folder, 'write');
   }
   return names;

@@ -1,15 +1,16 @@
 import { Graph, Program, type Tensor } from '../../engine/graph/index.js';
 import {
   attendSequences,
+  bindWeights,
   languageHead,
   transformerForward,
   transformerRotaryTable,
+  type ModelWeights,
   type TransformerConfig,
 } from '../../engine/models/transformer/index.js';
 import { targetWeights, tokenCrossEntropy } from '../../engine/ops/cross-entropy.js';
 import { ignoredTarget } from '../../engine/train/packing.js';
 import type { Device } from '../../engine/device.js';
-import type { ParameterStore } from '../../engine/parameters.js';
 import { GpuTensor } from '../../engine/tensor.js';
 
 /** Recorded sequences with labels; padding is on the right, so no token sees it. */
@@ -58,18 +59,18 @@ export class TrainingGraph {
   }
 
   /** Emits the forward pass over one batch up to its token losses. */
-  sequences(config: TransformerConfig, parameters: ParameterStore, batch: LabelledBatch): LossParts {
+  sequences(config: TransformerConfig, weights: ModelWeights, batch: LabelledBatch): LossParts {
     const { graph } = this;
     const { length } = batch;
     const rows = batch.batch * length;
     const table = transformerRotaryTable(config, length);
     const positions = Uint32Array.from({ length: rows }, (_, row) => row % length);
-    const parameter = (name: string): Tensor => graph.bind(parameters.tensor(name));
+    const bound = bindWeights(graph, weights);
     const start = this.constant([rows], new Uint32Array(rows), 'start');
     const { hidden } = transformerForward(
       graph,
       config,
-      parameter,
+      bound,
       {
         ids: this.constant([rows], Uint32Array.from(batch.ids), 'ids'),
         positions: this.constant([rows], positions, 'positions'),
@@ -77,7 +78,7 @@ export class TrainingGraph {
       },
       attendSequences(graph, config, { batch: batch.batch, length, start }),
     );
-    const logits = languageHead(graph, config, parameter, hidden);
+    const logits = languageHead(config, bound, hidden);
     const targets = this.constant([rows], shiftedTargets(batch), 'targets');
     return { graph, logits, tokenLosses: tokenCrossEntropy(graph, logits, targets).loss, targets };
   }

@@ -13,10 +13,10 @@ import {
   loadVisionTokenizer,
   replaceFile,
   transformerTensorShapes,
+  storeTensors,
   writeModel,
   type Emu3Config,
   type JsonValue,
-  type TensorToWrite,
 } from '../../../loader/index.node.js';
 import { buildTokenizerJson, textTokenizerFromJson, type SpecialTokens, type TextTokenizer } from '../../../tokenizer/index.js';
 import { fullCaption, fullClipCaption, variedCaption, variedClipCaption } from '../world/captions.js';
@@ -211,12 +211,8 @@ export async function exportModel(
   folder: string,
   { config, store, json, vision }: Omit<Start, 'text'> & { vision: string },
 ): Promise<void> {
-  const tensors: TensorToWrite[] = [];
-  for (const [name, shape] of store.shapes) {
-    tensors.push({ name, dtype: 'BF16', shape, values: await store.tensor(name).readFloat32() });
-  }
   await cp(vision, join(folder, 'vision_tokenizer'), { recursive: true });
-  await writeModel(folder, tensors, { metadata: { format: 'pt' } });
+  await writeModel(folder, storeTensors(store, 'BF16'), { metadata: { format: 'pt' } });
   const files = {
     'tokenizer.json': json,
     'generation_config.json': generationDefaults,

@@ -4,15 +4,12 @@ import { add, scale } from '../../ops/elementwise.js';
 import { attention } from '../../ops/attention.js';
 import { dropout } from '../../ops/dropout.js';
 import { embedding } from '../../ops/embedding.js';
-import { linear } from '../../ops/matmul.js';
 import { rmsNorm } from '../../ops/rms-norm.js';
 import { rotary } from '../../ops/rotary.js';
 import { pad, slice } from '../../ops/slice.js';
 import { swiglu } from '../../ops/swiglu.js';
 import { attentionHeadDimension, headDimension, type TransformerConfig } from './config.js';
-
-/** Finds the tensor of a parameter by its hub name. */
-export type ParameterLookup = (name: string) => Tensor;
+import type { LayerLinear, LayerNorm, RowRange, TransformerWeights } from './weights.js';
 
 /** One token per row; rows of one sequence follow each other. */
 export interface TokenRows {
@@ -70,72 +67,56 @@ export function transformerRotaryTable(config: TransformerConfig, length: number
 export function transformerForward(
   graph: Graph,
   config: TransformerConfig,
-  parameter: ParameterLookup,
+  weights: TransformerWeights,
   rows: TokenRows,
   attend: Attend,
   options: ForwardOptions = {},
 ): TransformerActivations {
-  const table = parameter('model.embed_tokens.weight');
+  const table = weights.parameter('model.embed_tokens.weight');
   let x = embedding(graph, rows.ids, table, { paddingId: config.pad_token_id, dtype: 'f32' });
   const embeddings = x;
   if (options.dropout) x = dropout(graph, x, { ...options.dropout, site: embeddingSite });
   const layers: Tensor[] = [];
   for (let index = 0; index < config.num_hidden_layers; index++) {
     const input = x;
-    const layer = (): readonly [Tensor] => [
-      decoderLayer(graph, config, parameter, rows, attend, options, index, input),
-    ];
-    const weights = layerParameterNames(index).map(parameter);
-    [x] = options.recompute ? checkpoint(graph, [input], weights, layer) : layer();
+    const layer = (): readonly [Tensor] => [decoderLayer(graph, config, weights, rows, attend, options, index, input)];
+    [x] = options.recompute ? checkpoint(graph, [input], weights.trained(index), layer) : layer();
     layers.push(x);
   }
-  const hidden = rmsNorm(graph, x, parameter('model.norm.weight'), config.rms_norm_eps);
+  const hidden = rmsNorm(graph, x, weights.parameter('model.norm.weight'), config.rms_norm_eps);
   return { embeddings, layers, hidden };
-}
-
-const layerParameters = [
-  'input_layernorm',
-  'self_attn.q_proj',
-  'self_attn.k_proj',
-  'self_attn.v_proj',
-  'self_attn.o_proj',
-  'post_attention_layernorm',
-  'mlp.gate_proj',
-  'mlp.up_proj',
-  'mlp.down_proj',
-] as const;
-
-function layerParameterNames(layer: number): string[] {
-  return layerParameters.map((name) => `model.layers.${layer}.${name}.weight`);
 }
 
 function decoderLayer(
   graph: Graph,
   config: TransformerConfig,
-  parameter: ParameterLookup,
+  weights: TransformerWeights,
   rows: TokenRows,
   attend: Attend,
   options: ForwardOptions,
   layer: number,
   x: Tensor,
 ): Tensor {
-  const weight = (name: (typeof layerParameters)[number]): Tensor => parameter(`model.layers.${layer}.${name}.weight`);
+  const name = (part: LayerLinear | LayerNorm): string => `model.layers.${layer}.${part}.weight`;
+  const linear = (value: Tensor, part: LayerLinear): Tensor => weights.linear(name(part), value);
+  const norm = (value: Tensor, part: LayerNorm): Tensor =>
+    rmsNorm(graph, value, weights.parameter(name(part)), config.rms_norm_eps);
   const drop = (value: Tensor, site: number): Tensor =>
     options.dropout ? dropout(graph, value, { ...options.dropout, site: layer * dropoutSites.perLayer + site }) : value;
   const turn = (value: Tensor): Tensor => rotary(graph, value, rows.positions, rows.rotaryTable);
 
-  const normed = rmsNorm(graph, x, weight('input_layernorm'), config.rms_norm_eps);
-  const query = turn(linear(graph, normed, weight('self_attn.q_proj')));
-  const key = turn(linear(graph, normed, weight('self_attn.k_proj')));
-  const value = linear(graph, normed, weight('self_attn.v_proj'));
+  const normed = norm(x, 'input_layernorm');
+  const query = turn(linear(normed, 'self_attn.q_proj'));
+  const key = turn(linear(normed, 'self_attn.k_proj'));
+  const value = linear(normed, 'self_attn.v_proj');
   const attended = attendPadded(graph, config, attend, layer, query, key, value);
-  const mixed = linear(graph, attended, weight('self_attn.o_proj'));
+  const mixed = linear(attended, 'self_attn.o_proj');
   const afterAttention = add(graph, x, drop(mixed, dropoutSites.attentionOutput));
 
-  const normedAgain = rmsNorm(graph, afterAttention, weight('post_attention_layernorm'), config.rms_norm_eps);
-  const gate = linear(graph, normedAgain, weight('mlp.gate_proj'));
-  const up = linear(graph, normedAgain, weight('mlp.up_proj'));
-  const down = linear(graph, swiglu(graph, gate, up), weight('mlp.down_proj'));
+  const normedAgain = norm(afterAttention, 'post_attention_layernorm');
+  const gate = linear(normedAgain, 'mlp.gate_proj');
+  const up = linear(normedAgain, 'mlp.up_proj');
+  const down = linear(swiglu(graph, gate, up), 'mlp.down_proj');
   return add(graph, afterAttention, drop(down, dropoutSites.mlpOutput));
 }
 
@@ -182,13 +163,15 @@ export function attendSequences(
     });
 }
 
-/** Logits [rows, vocab_size] of the hidden state. */
+/**
+ * Logits [rows, vocab_size] of the hidden state; with `ids` those of these ids are the last columns, see
+ * {@link TransformerWeights.linear}.
+ */
 export function languageHead(
-  graph: Graph,
   config: TransformerConfig,
-  parameter: ParameterLookup,
+  weights: TransformerWeights,
   hidden: Tensor,
+  ids?: RowRange,
 ): Tensor {
-  const name = config.tie_word_embeddings ? 'model.embed_tokens.weight' : 'lm_head.weight';
-  return linear(graph, hidden, parameter(name));
+  return weights.linear(config.tie_word_embeddings ? 'model.embed_tokens.weight' : 'lm_head.weight', hidden, ids);
 }

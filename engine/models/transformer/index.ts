@@ -6,8 +6,24 @@ export {
   transformerRotaryTable,
   type Attend,
   type ForwardOptions,
-  type ParameterLookup,
   type TokenRows,
   type TransformerActivations,
 } from './forward.js';
 export { SequenceScorer, type SequenceActivations, type SequenceScores, type TokenBatch } from './logits.js';
+export {
+  bindWeights,
+  plainWeights,
+  type ModelWeights,
+  type TransformerWeights,
+  type WeightBinding,
+} from './weights.js';
+export { withAdapters } from './adapters/adapted.js';
+export {
+  LoraAdapters,
+  loraTargets,
+  loraTensorShapes,
+  type LoraOptions,
+  type LoraPair,
+  type LoraTarget,
+} from './adapters/lora.js';
+export { mergeAdapters } from './adapters/merge.js';

@@ -1,10 +1,10 @@
 import { Emu3Error, throwIfAborted } from '../../../kernels/core/errors.js';
 import type { Device } from '../../device.js';
 import { Graph, Program, type Tensor } from '../../graph/index.js';
-import type { ParameterStore } from '../../parameters.js';
 import { GpuTensor } from '../../tensor.js';
 import type { TransformerConfig } from './config.js';
 import { attendSequences, languageHead, transformerForward, transformerRotaryTable } from './forward.js';
+import { bindWeights, type ModelWeights } from './weights.js';
 
 /** `batch` sequences of `length` tokens, flattened row by row. */
 export interface TokenBatch {
@@ -61,7 +61,7 @@ export class SequenceScorer {
   static async create(
     device: Device,
     config: TransformerConfig,
-    parameters: ParameterStore,
+    weights: ModelWeights,
     shape: { batch: number; length: number },
   ): Promise<SequenceScorer> {
     const { batch, length } = shape;
@@ -74,15 +74,15 @@ export class SequenceScorer {
       rotaryTable: GpuTensor.from(device, [length, table.length / length], 'f32', table, 'rotary table'),
     };
     const graph = new Graph(device.traits);
-    const parameter = (name: string): Tensor => graph.bind(parameters.tensor(name));
+    const bound = bindWeights(graph, weights);
     const attend = attendSequences(graph, config, { batch, length, start: graph.bind(inputs.start) });
     const tokens = {
       ids: graph.bind(inputs.ids),
       positions: graph.bind(inputs.positions),
       rotaryTable: graph.bind(inputs.rotaryTable),
     };
-    const { embeddings, layers, hidden } = transformerForward(graph, config, parameter, tokens, attend);
-    const logits = languageHead(graph, config, parameter, hidden);
+    const { embeddings, layers, hidden } = transformerForward(graph, config, bound, tokens, attend);
+    const logits = languageHead(config, bound, hidden);
     const program = await Program.compile(device, graph, {
       label: `transformer ${batch}x${length}`,
       outputs: [logits, embeddings, ...layers, hidden],
