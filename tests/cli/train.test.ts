@@ -3,9 +3,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { runStage, type Stage } from '../../demos/cli/commands/train.js';
+import { foldersOf, runStage } from '../../demos/cli/commands/train.js';
 import { plotCurve } from '../../demos/cli/plot.js';
 import type { Terminal } from '../../demos/cli/terminal.js';
+import { stages, type Stage } from '../../demos/cli/training-stages.js';
 import { throwIfAborted } from '../../kernels/core/errors.js';
 import { testDevice } from '../support/gpu.js';
 import { cli, writeText } from './support.js';
@@ -28,8 +29,8 @@ const points = [10, 20, 30].map((step) => ({
 function rehearsal(signal: AbortSignal): Stage {
   return {
     name: 'tokenizer',
+    makes: 'vision tokenizer',
     recipe: { steps: 30, schedule: () => ({ kind: 'constant', peak: 1 }) },
-    output: (output) => join(output, 'vision_tokenizer'),
     plot: {
       title: 'Rehearsal',
       left: { label: 'loss', logarithmic: true },
@@ -38,10 +39,12 @@ function rehearsal(signal: AbortSignal): Stage {
         { field: 'absent', label: 'absent' },
       ],
     },
-    train: async (_, { run, onMetrics }) => {
+    train: async (_, { run, product, onMetrics }) => {
       throwIfAborted(signal, 'training step 0');
       for (const point of points) onMetrics(point, 0.5);
       await writeText(join(run, 'tokenizer-curve.json'), JSON.stringify(points));
+      await mkdir(product, { recursive: true });
+      await writeText(join(product, 'config.json'), '{}');
     },
   };
 }
@@ -67,20 +70,40 @@ describe('train', () => {
     await mkdir(output);
     await mkdir(join(folder, 'run', 'tokenizer'), { recursive: true });
     const screen = terminal(signal);
-    const options = { run: join(folder, 'run'), output };
-    const summary = await runStage(screen, await testDevice(), rehearsal(signal), options);
+    const stage = rehearsal(signal);
+    const folders = foldersOf(stage, join(folder, 'run'), undefined);
+    const summary = await runStage(screen, await testDevice(), stage, folders, { output });
     expect(summary.last).toMatchObject({ step: 30 });
     expect(screen.text).toContain('tokenizer trained to step 30');
     expect(JSON.parse(await readFile(join(output, 'tokenizer-curve.json'), 'utf8'))).toEqual(points);
     const svg = await readFile(join(output, 'tokenizer-curve.svg'), 'utf8');
     expect(svg).toMatch(/^<svg[\s\S]*Rehearsal[\s\S]*<\/svg>\s*$/);
     expect(svg).not.toContain('absent');
+    const again = { ...stage, train: () => Promise.reject(new Error('trained twice')) };
+    await runStage(screen, await testDevice(), again, folders, { output });
+    expect(screen.text).toContain('tokenizer was trained already');
+  });
+
+  it('starts each stage from what the one before has made, or from a folder it is told', () => {
+    const [first, second, third] = stages;
+    expect(foldersOf(second, 'run', undefined).vision).toBe(foldersOf(first, 'run', undefined).product);
+    expect(foldersOf(second, 'run', undefined).from).toBeUndefined();
+    expect(foldersOf(third, 'run', undefined).from).toBe(foldersOf(second, 'run', undefined).product);
+    expect(foldersOf(third, 'run', 'other')).toMatchObject({ from: 'other', vision: join('other', 'vision_tokenizer') });
+  });
+
+  it('refuses a stage whose start is missing, and says where it should be', async () => {
+    const { code, err } = await cli(['train', 'pretrain', '--run', join(folder, 'r'), '--output', folder]);
+    expect(code).toBe(1);
+    expect(err).toContain('starts from is missing');
+    expect(err).toContain(join('r', 'tokenizer', 'model'));
   });
 
   it('says how to go on when it is stopped', async () => {
     const signal = AbortSignal.abort();
-    const options = { run: join(folder, 'run'), output: folder };
-    const stage = runStage(terminal(signal), await testDevice(), rehearsal(signal), options);
+    const rehearsed = rehearsal(signal);
+    const folders = foldersOf(rehearsed, join(folder, 'run'), undefined);
+    const stage = runStage(terminal(signal), await testDevice(), rehearsed, folders, { output: folder });
     const fix = 'Run the same command again to go on from the checkpoint.';
     await expect(stage).rejects.toMatchObject({ code: 'aborted', fix });
   });

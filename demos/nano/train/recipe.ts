@@ -7,9 +7,9 @@ export const seed = 20261122;
 
 /** Emu3's vision tokenizer at a sixteenth of its width or less: 64 x 64 pixels become 8 x 8 codes. */
 export const visionConfig: Emu3VisionVQConfig = {
-  codebook_size: 1024,
-  embed_dim: 8,
-  z_channels: 8,
+  codebook_size: 2048,
+  embed_dim: 16,
+  z_channels: 16,
   double_z: false,
   in_channels: 3,
   out_channels: 3,
@@ -34,23 +34,26 @@ export interface StageRecipe {
 export const visionRecipe: StageRecipe & {
   clipFrames: number;
   clipEvery: number;
+  reviveEvery: number;
   quantizeFrom: number;
   reviveUntil: number;
 } = {
   name: 'tokenizer',
-  steps: 1600,
-  /** Pictures of a step. */
-  batch: 4,
+  steps: 4200,
+  /** Pictures of a step: few, as many small steps go further than few large ones. */
+  batch: 2,
   /** Frames of the one clip that a clip step trains on. */
   clipFrames: 8,
   /** Every so many steps is a clip step, once the codebook is there. */
-  clipEvery: 3,
-  schedule: (totalSteps) => ({ kind: 'cosine', peak: 2e-3, final: 2e-5, warmupSteps: 100, totalSteps }),
+  clipEvery: 6,
+  schedule: (totalSteps) => ({ kind: 'cosine', peak: 1.5e-3, final: 1e-5, warmupSteps: 150, totalSteps }),
   maximumNorm: 1,
-  // A slower second moment than the transformer's, as batches of four pictures are noisy.
+  // A slower second moment than the transformer's, as batches of two pictures are noisy.
   hyper: { beta2: 0.99, weightDecay: 0.01 },
   /** Share of the steps that train a plain autoencoder, from whose latents the codebook then starts. */
-  quantizeFrom: 0.15,
+  quantizeFrom: 0.12,
+  /** Steps between replacements of codes out of use. */
+  reviveEvery: 150,
   /** Share of the steps after which codes out of use stay so, and the others settle. */
   reviveUntil: 0.7,
 };

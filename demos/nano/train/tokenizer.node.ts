@@ -41,7 +41,7 @@ export async function trainNanoTokenizer(device: Device, options: TrainStageOpti
     schedule: visionRecipe.schedule(steps),
     maximumNorm: visionRecipe.maximumNorm,
     hyper: visionRecipe.hyper,
-    reviveEvery: 50,
+    reviveEvery: visionRecipe.reviveEvery,
     reviveBelow: 1,
     reviveUntil: Math.floor(steps * visionRecipe.reviveUntil),
     quantizeFrom,
@@ -109,9 +109,9 @@ function normalised(pictures: readonly Uint8Array[]): Float32Array {
 /** A scene; or a frame of a clip, in which things stand off the grid; or one thing of any size, for larger pictures. */
 function drawPicture(artwork: Artwork, random: SeededRandom): Uint8Array {
   const chance = random.next();
-  if (chance < 0.15) return artwork.picture(drawClip(random, { split: 'seen' }), random.integer(clipFrames));
+  if (chance < 0.1) return artwork.picture(drawClip(random, { split: 'seen' }), random.integer(clipFrames));
   const kind = sceneKinds[random.integer(sceneKinds.length)];
-  if (chance > 0.3) return artwork.picture(drawScene(random, { kind, split: 'seen' }));
+  if (chance > 0.2) return artwork.picture(drawScene(random, { kind, split: 'seen' }));
   return artwork.picture(
     resized(drawScene(random, { kind: random.next() < 0.5 ? 'single' : 'color', split: 'seen' }), random),
   );
