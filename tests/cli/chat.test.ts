@@ -1,6 +1,7 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Readable } from 'node:stream';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { nodeImageCodec } from '../../tokenizer/index.node.js';
 import { cli, writeText, writeTinyModel, type CliResult } from './support.js';
@@ -59,7 +60,7 @@ describe('ask', () => {
     const both = await ask(first, second, '-q', 'what is this');
     expect(both.pictures).toEqual([first, second]);
     expect(await ask(first, second, 'what is this')).toEqual(both);
-    expect((await ask(second, first, 'what is this')).answer).not.toBe(both.answer);
+    expect((await ask(first, 'what is this')).answer).not.toBe(both.answer);
   });
 
   it('takes codes for a picture', async () => {
@@ -144,6 +145,15 @@ describe('chat', () => {
     const printed = out.trim().split('\n');
     expect(printed).toHaveLength(2);
     expect(JSON.parse(printed[1])).toMatchObject({ error: { code: errorCode } });
+  });
+
+  it('lets a person try again, and says how it is used', async () => {
+    const typed = Object.assign(Readable.from(['/image none.png\nwhat is this\n']), { isTTY: true });
+    const { code, out, err } = await cli(['chat', first, ...drawn, '--model', model], undefined, typed);
+    expect(code).toBe(0);
+    expect(err).toContain('/exit ends');
+    expect(err).toMatch(/^> error: .*\n {2}where: none\.png$/m);
+    expect(out).toBe(`${(await ask(first, 'what is this')).answer.trimStart()}\n`);
   });
 
   it('ends when it is stopped', async () => {

@@ -3,6 +3,7 @@ import { Readable } from 'node:stream';
 import { initialTransformerTensor, initialVisionTensor } from '../../demos/nano/train/initialise.js';
 import { SeededRandom } from '../../demos/nano/world/random.js';
 import { runCli } from '../../demos/cli/program.js';
+import type { Terminal } from '../../demos/cli/terminal.js';
 import {
   replaceFile,
   transformerTensorShapes,
@@ -97,13 +98,17 @@ export interface CliResult {
   err: string;
 }
 
-/** Runs a command line in this process, without progress bars. `typed` is what comes through a pipe on stdin. */
-export async function cli(args: readonly string[], signal?: AbortSignal, typed = ''): Promise<CliResult> {
+/** Runs a command line in this process, without progress bars. `typed` is what comes through a pipe on stdin, or a stdin of its own. */
+export async function cli(
+  args: readonly string[],
+  signal?: AbortSignal,
+  typed: string | Terminal['input'] = '',
+): Promise<CliResult> {
   const result = { out: '', err: '' };
   const code = await runCli(args, {
     out: (text) => (result.out += text),
     err: (text) => (result.err += text),
-    input: Readable.from([typed]),
+    input: typeof typed === 'string' ? Readable.from([typed]) : typed,
     progress: undefined,
     signal: signal ?? new AbortController().signal,
   });
