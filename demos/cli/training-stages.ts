@@ -1,6 +1,13 @@
 import type { Device } from '../../engine/device.js';
 import { trainLanguage } from '../nano/train/language.node.js';
-import { pretrainStages, visionRecipe, type LanguageStage, type StageRecipe } from '../nano/train/recipe.js';
+import {
+  pretrainStages,
+  qualityStage,
+  understandStages,
+  visionRecipe,
+  type LanguageStage,
+  type StageRecipe,
+} from '../nano/train/recipe.js';
 import { trainNanoTokenizer, type TrainStageOptions } from '../nano/train/tokenizer.node.js';
 import type { CurvePlot } from './plot.js';
 
@@ -69,12 +76,17 @@ function languageStage(recipe: LanguageStage, title: string): Stage {
 
 const pretraining = pretrainStages.map((recipe) => languageStage(recipe, 'pre-training'));
 
+const understanding = understandStages.map((recipe) => languageStage(recipe, 'understanding'));
+const quality = languageStage(qualityStage, 'quality fine-tuning');
+
 /** In their order: each starts from what the one before has made. */
-export const stages: readonly Stage[] = [tokenizerStage, ...pretraining];
+export const stages: readonly Stage[] = [tokenizerStage, ...pretraining, ...understanding, quality];
 
 /** What can be trained by name. */
 export const commands: Readonly<Record<string, readonly Stage[]>> = {
   tokenizer: [tokenizerStage],
   pretrain: pretraining,
+  understand: understanding,
+  qft: [quality],
   nano: stages,
 };

@@ -59,7 +59,9 @@ async function train(terminal: Terminal, chosen: readonly Stage[], options: Trai
     await checkStart(stage, folders);
     await makeOutputFolder(folders.run);
     // A device of its own for each stage, so that the first one's memory is free for the second.
-    summaries.push(await withDevice(terminal, options, (device) => runStage(terminal, device, stage, folders, options)));
+    summaries.push(
+      await withDevice(terminal, options, (device) => runStage(terminal, device, stage, folders, options)),
+    );
   }
   const last = chosen[chosen.length - 1];
   const { product } = foldersOf(last, options.run, undefined);

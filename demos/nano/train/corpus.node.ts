@@ -4,9 +4,20 @@ import { join } from 'node:path';
 import { throwIfAborted } from '../../../kernels/core/errors.js';
 import type { VisionTokenizer } from '../../../engine/models/vision/index.js';
 import { replaceFile } from '../../../loader/index.node.js';
+import { imagesOf } from '../../../loader/pipeline/pixels.js';
 import type { Artwork } from '../world/draw.node.js';
 import { hashString, SeededRandom } from '../world/random.js';
-import { clipFrames, drawClip, drawScene, pictureSize, sceneKinds, type Scene, type SceneKind } from '../world/scene.js';
+import {
+  clipFrames,
+  drawClip,
+  drawScene,
+  enlarged,
+  largeSide,
+  pictureSize,
+  sceneKinds,
+  type Scene,
+  type SceneKind,
+} from '../world/scene.js';
 
 /** A picture or clip in tokens, and everything there is to know about it. */
 export interface TokenizedScene {
@@ -18,12 +29,12 @@ export interface TokenizedScene {
   readonly side: number;
 }
 
+export type CorpusKind = 'stills' | 'large stills' | 'clips';
+
 export interface CorpusOptions {
-  kind: 'stills' | 'clips';
+  kind: CorpusKind;
   count: number;
   seed: number;
-  /** Side of the pictures in pixels; default 64. */
-  pixels?: number;
   /** Folder in which the codes are kept, so that a resumed run does not make them again. */
   cache: string;
   /** Told how many are there. */
@@ -38,10 +49,11 @@ const stillKinds: readonly SceneKind[] = [
 ];
 
 /** Scene number `index` of a corpus: it depends on the seed and the index alone. */
-export function corpusScene(kind: CorpusOptions['kind'], seed: number, index: number): Scene {
+export function corpusScene(kind: CorpusKind, seed: number, index: number): Scene {
   const random = new SeededRandom(hashString(`${kind} ${seed} ${index}`));
   if (kind === 'clips') return drawClip(random, { split: 'seen' });
-  return drawScene(random, { kind: stillKinds[random.integer(stillKinds.length)], split: 'seen' });
+  const scene = drawScene(random, { kind: stillKinds[random.integer(stillKinds.length)], split: 'seen' });
+  return kind === 'stills' ? scene : enlarged(scene);
 }
 
 /** Draws a corpus of seen combinations and turns it into tokens, or takes the tokens from the cache. */
@@ -51,14 +63,17 @@ export async function tokenizedCorpus(
   fingerprint: string,
   options: CorpusOptions,
 ): Promise<TokenizedScene[]> {
-  const { kind, count, seed, pixels = pictureSize, cache, onProgress, signal } = options;
+  const { kind, count, seed, cache, onProgress, signal } = options;
+  const pixels = kind === 'large stills' ? largeSide : pictureSize;
   const side = pixels / 8;
   const frames = kind === 'clips' ? clipFrames : 1;
   const latentFrames = kind === 'clips' ? clipFrames / 4 : 1;
   const length = latentFrames * side * side;
   const scenes = Array.from({ length: count }, (_, index) => corpusScene(kind, seed, index));
-  const key = createHash('sha256').update(JSON.stringify([fingerprint, kind, pixels, scenes])).digest('hex');
-  const path = join(cache, `${kind}-${key.slice(0, 16)}.codes`);
+  const key = createHash('sha256')
+    .update(JSON.stringify([fingerprint, kind, scenes]))
+    .digest('hex');
+  const path = join(cache, `${kind.replace(' ', '-')}-${key.slice(0, 16)}.codes`);
   const kept = await readFile(path).catch(() => undefined);
   let codes: Uint16Array;
   if (kept?.length === count * length * 2) {
@@ -91,4 +106,34 @@ export async function tokenizedCorpus(
     latentFrames,
     side,
   }));
+}
+
+/**
+ * The share of pictures whose tokens show them best: those that the vision tokenizer gives back with the least squared
+ * error. Emu3 fine-tunes on the best-scored pictures (arXiv 2409.18869); where all artwork is good, what sets pictures
+ * apart is what their tokens keep of them.
+ */
+export async function bestScored(
+  vision: VisionTokenizer,
+  artwork: Artwork,
+  items: readonly TokenizedScene[],
+  share: number,
+  signal: AbortSignal | undefined,
+): Promise<TokenizedScene[]> {
+  const perBatch = 8;
+  const errors: { item: TokenizedScene; error: number }[] = [];
+  for (let from = 0; from < items.length; from += perBatch) {
+    const group = items.slice(from, from + perBatch);
+    const [{ side }] = group;
+    const codes = Uint32Array.from(group.flatMap((item) => [...item.codes]));
+    const clip = { batch: group.length, frames: 1, height: side, width: side, codes };
+    const images = imagesOf(await vision.decode(clip, true, signal));
+    group.forEach((item, index) => {
+      const truth = artwork.picture(item.scene, 0, images[index].width);
+      const error = truth.reduce((sum, byte, at) => sum + (byte - images[index].rgb[at]) ** 2, 0);
+      errors.push({ item, error });
+    });
+  }
+  errors.sort((a, b) => a.error - b.error);
+  return errors.slice(0, Math.ceil(errors.length * share)).map(({ item }) => item);
 }

@@ -16,13 +16,13 @@ import { fullCaption, fullClipCaption, variedCaption, variedClipCaption } from '
 import { drawClipQuestion, drawQuestion } from '../world/questions.js';
 import { SeededRandom } from '../world/random.js';
 import { framesPerSecond } from '../world/scene.js';
-import type { TokenizedScene } from './corpus.node.js';
+import type { CorpusKind, TokenizedScene } from './corpus.node.js';
 
 /**
- * What a document teaches. `draw` and `film`: caption, then picture or clip. `tell`: picture or clip, then its full
- * caption. `ask`: picture or clip, then questions and answers. `compare`: two pictures, then a question about one.
+ * What a document teaches. `draw`, `draw large` and `film`: caption, then picture or clip. `tell`: picture or clip, then
+ * its full caption. `ask`: picture or clip, then questions and answers. `compare`: two pictures, then a question about one.
  */
-export const documentKinds = ['draw', 'tell', 'ask', 'compare', 'film', 'tell clip', 'ask clip'] as const;
+export const documentKinds = ['draw', 'draw large', 'tell', 'ask', 'compare', 'film', 'tell clip', 'ask clip'] as const;
 export type DocumentKind = (typeof documentKinds)[number];
 
 /** Shares of the kinds in a stage; they need not sum to one. */
@@ -43,6 +43,9 @@ export interface DocumentOptions {
   questions: number;
 }
 
+/** What documents are made of. */
+export type Corpora = Readonly<Record<CorpusKind, readonly TokenizedScene[]>>;
+
 /** Where the stream of documents stands; all there is to know for going on. */
 export interface DocumentPosition {
   readonly random: number;
@@ -58,8 +61,7 @@ export class DocumentStream {
   private readonly totals: readonly number[];
 
   constructor(
-    private readonly stills: readonly TokenizedScene[],
-    private readonly clips: readonly TokenizedScene[],
+    private readonly corpora: Corpora,
     private readonly text: TextTokenizer,
     private readonly options: DocumentOptions,
     position: DocumentPosition,
@@ -92,38 +94,42 @@ export class DocumentStream {
     const random = new SeededRandom(seed);
     const place = random.next() * this.totals[this.totals.length - 1];
     const kind = this.kinds[this.totals.findIndex((total) => place < total)];
-    const pick = (items: readonly TokenizedScene[]): TokenizedScene => items[random.integer(items.length)];
+    const pick = (corpus: CorpusKind): TokenizedScene => {
+      const items = this.corpora[corpus];
+      return items[random.integer(items.length)];
+    };
     switch (kind) {
-      case 'draw': {
-        const item = pick(this.stills);
+      case 'draw':
+      case 'draw large': {
+        const item = pick(kind === 'draw' ? 'stills' : 'large stills');
         const caption = this.captionOr(variedCaption(item.scene, random), random);
         return this.drawing(documentIds(generationSample(caption, gridOf(item)), this.text), random, true);
       }
       case 'film': {
-        const item = pick(this.clips);
+        const item = pick('clips');
         const caption = this.captionOr(variedClipCaption(item.scene, random), random);
         return this.drawing(documentIds(videoSample(caption, clipOf(item)), this.text), random, false);
       }
       case 'tell': {
-        const item = pick(this.stills);
+        const item = pick('stills');
         return this.reading(documentIds(captionLastSample(fullCaption(item.scene), gridOf(item)), this.text));
       }
       case 'tell clip': {
-        const item = pick(this.clips);
+        const item = pick('clips');
         return this.reading(documentIds(captionLastSample(fullClipCaption(item.scene), clipOf(item)), this.text));
       }
       case 'ask': {
-        const item = pick(this.stills);
+        const item = pick('stills');
         const turns = this.conversation(gridOf(item), () => drawQuestion(item.scene, random));
         return conversationSample(turns, this.text);
       }
       case 'ask clip': {
-        const item = pick(this.clips);
+        const item = pick('clips');
         const turns = this.conversation(clipOf(item), () => drawClipQuestion(item.scene, random));
         return conversationSample(turns, this.text);
       }
       case 'compare': {
-        const items = [pick(this.stills), pick(this.stills)];
+        const items = [pick('stills'), pick('stills')];
         const which = random.integer(2);
         const { question, answer } = drawQuestion(items[which].scene, random);
         const text = `in the ${which === 0 ? 'first' : 'second'} picture, ${question}`;

@@ -18,15 +18,27 @@ import {
   type Emu3Config,
   type JsonValue,
 } from '../../../loader/index.node.js';
-import { buildTokenizerJson, textTokenizerFromJson, type SpecialTokens, type TextTokenizer } from '../../../tokenizer/index.js';
+import {
+  buildTokenizerJson,
+  textTokenizerFromJson,
+  type SpecialTokens,
+  type TextTokenizer,
+} from '../../../tokenizer/index.js';
 import { fullCaption, fullClipCaption, variedCaption, variedClipCaption } from '../world/captions.js';
 import { Artwork } from '../world/draw.node.js';
 import { drawClipQuestion, drawQuestion } from '../world/questions.js';
 import { SeededRandom } from '../world/random.js';
-import { corpusScene, tokenizedCorpus, type TokenizedScene } from './corpus.node.js';
-import { DocumentStream, type DocumentPosition } from './documents.js';
+import { bestScored, corpusScene, tokenizedCorpus, type CorpusKind, type TokenizedScene } from './corpus.node.js';
+import { DocumentStream, type Corpora, type DocumentPosition } from './documents.js';
 import { addCodebookProjection, initialTransformerTensor, type Codebook } from './initialise.js';
-import { generationDefaults, seed, textVocabularySize, transformerSizes, visionConfig, type LanguageStage } from './recipe.js';
+import {
+  generationDefaults,
+  seed,
+  textVocabularySize,
+  transformerSizes,
+  visionConfig,
+  type LanguageStage,
+} from './recipe.js';
 import { LossCurve, resumeRun, saveRun, type RunState } from './run-folder.node.js';
 import type { TrainStageOptions } from './tokenizer.node.js';
 
@@ -42,9 +54,13 @@ export interface LanguageStageOptions extends TrainStageOptions {
 }
 
 /** Trains the transformer on a mixture of documents and writes the whole model as a hub folder. Resumes. */
-export async function trainLanguage(device: Device, stage: LanguageStage, options: LanguageStageOptions): Promise<void> {
+export async function trainLanguage(
+  device: Device,
+  stage: LanguageStage,
+  options: LanguageStageOptions,
+): Promise<void> {
   const steps = options.steps ?? stage.steps;
-  const { stills, clips, codebook } = await corpora(device, stage, options);
+  const { corpora, codebook } = await makeCorpora(device, stage, options);
   const { config, store, json, text } =
     options.from === undefined ? startFromNothing(device, codebook) : await startFrom(device, options.from);
   const { special } = text;
@@ -77,7 +93,7 @@ export async function trainLanguage(device: Device, stage: LanguageStage, option
     const kept = await readFile(join(options.run, `${stage.name}-curve.json`), 'utf8').catch(() => '[]');
     curve.continueFrom(JSON.parse(kept) as StepMetrics[], position.step);
   }
-  const data = new DocumentStream(stills, clips, text, stage.documents, start);
+  const data = new DocumentStream(corpora, text, stage.documents, start);
   await runTraining<readonly PackedBatch[]>(trainer, {
     steps,
     next: () => [data.nextBatch({ batch, length })],
@@ -103,33 +119,35 @@ function documentPosition(value: JsonValue): DocumentPosition {
   return { random, pending };
 }
 
-/** The stage's stills and clips in tokens by the finished vision tokenizer, as it will be shipped, and its codebook. */
-async function corpora(
+/** The stage's scenes in tokens by the finished vision tokenizer, as it will be shipped, and its codebook. */
+async function makeCorpora(
   device: Device,
-  { stills, clips, pixels }: LanguageStage,
+  { scenes, bestShare }: LanguageStage,
   { vision: folder, cache, onPreparing, signal }: LanguageStageOptions,
-): Promise<{ stills: TokenizedScene[]; clips: TokenizedScene[]; codebook: Codebook }> {
+): Promise<{ corpora: Corpora; codebook: Codebook }> {
   const artwork = await Artwork.load();
   const fingerprint = createHash('sha256')
     .update(await readFile(join(folder, 'model.safetensors')))
     .digest('hex');
   const { config, weights } = await loadVisionTokenizer(device, diskFolder(folder));
   const tokenizer = new VisionTokenizer(device, config, weights);
-  const made = async (kind: 'stills' | 'clips', count: number): Promise<TokenizedScene[]> =>
-    tokenizedCorpus(tokenizer, artwork, fingerprint, {
-      kind,
-      count,
-      seed,
-      cache,
-      signal,
-      ...(pixels !== undefined && { pixels }),
-      onProgress: (done, all) => onPreparing?.(`${done} of ${all} ${kind}`),
-    });
-  const corpus = { stills: await made('stills', stills), clips: await made('clips', clips) };
+  const made = async (kind: CorpusKind): Promise<TokenizedScene[]> => {
+    const options = { kind, count: scenes[kind] ?? 0, seed, cache, signal };
+    const onProgress = (done: number, all: number): void => onPreparing?.(`${done} of ${all} ${kind}`);
+    return tokenizedCorpus(tokenizer, artwork, fingerprint, { ...options, onProgress });
+  };
+  const corpora: Record<CorpusKind, TokenizedScene[]> = {
+    stills: await made('stills'),
+    'large stills': await made('large stills'),
+    clips: await made('clips'),
+  };
+  if (bestShare !== undefined) {
+    corpora['large stills'] = await bestScored(tokenizer, artwork, corpora['large stills'], bestShare, signal);
+  }
   const values = await weights.read('quantize.embedding.weight');
   await tokenizer.destroy();
   weights.destroy();
-  return { ...corpus, codebook: { size: config.codebook_size, dimension: config.embed_dim, values } };
+  return { corpora, codebook: { size: config.codebook_size, dimension: config.embed_dim, values } };
 }
 
 interface Start {
@@ -170,7 +188,14 @@ async function startFrom(device: Device, folder: string): Promise<Start> {
 /** Captions, questions and answers of some thousands of scenes, from which the text vocabulary is made. */
 function worldText(): string[] {
   const random = new SeededRandom(seed);
-  const lines = ['8*8', '8*8*3*8', '12*12', 'You are a helpful assistant. USER:', ' USER: in the first picture, in the second picture, ', '. ASSISTANT:'];
+  const lines = [
+    '8*8',
+    '8*8*3*8',
+    '12*12',
+    'You are a helpful assistant. USER:',
+    ' USER: in the first picture, in the second picture, ',
+    '. ASSISTANT:',
+  ];
   for (let index = 0; index < 4000; index++) {
     const still = corpusScene('stills', seed, index);
     const asked = drawQuestion(still, random);

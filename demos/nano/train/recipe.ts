@@ -1,3 +1,4 @@
+import type { CorpusKind } from './corpus.node.js';
 import type { DocumentOptions } from './documents.js';
 import type { Emu3VisionVQConfig } from '../../../loader/index.js';
 import type { AdamwHyper, LearningRateSchedule } from '../../../engine/train/optimizer.js';
@@ -79,11 +80,10 @@ export interface LanguageStage extends StageRecipe {
   /** Tokens of a sequence; `batch` sequences make a step. */
   length: number;
   documents: DocumentOptions;
-  /** Scenes of the corpora. */
-  stills: number;
-  clips: number;
-  /** Side of the stills in pixels; default 64. */
-  pixels?: number;
+  /** Scenes of each corpus. */
+  scenes: Readonly<Partial<Record<CorpusKind, number>>>;
+  /** Share of the large stills that is kept, the best-scored. */
+  bestShare?: number;
   /** Weight of a visual token's loss; 1 for text. */
   visionWeight: number;
   /** Stages see other orders of documents. */
@@ -104,8 +104,7 @@ const pretrainPictures: LanguageStage = {
   batch: 4,
   length: 192,
   documents: { ...documents, mixture: { draw: 0.6, ask: 0.25, tell: 0.12, compare: 0.03 } },
-  stills: 12_000,
-  clips: 0,
+  scenes: { stills: 12_000 },
   visionWeight: 0.5,
   seedOffset: 1,
   schedule: (totalSteps) => ({ kind: 'cosine', peak: 3e-3, final: 1e-3, warmupSteps: 80, totalSteps }),
@@ -124,9 +123,86 @@ const pretrainVideo: LanguageStage = {
     ...documents,
     mixture: { draw: 0.35, ask: 0.15, tell: 0.06, compare: 0.02, film: 0.28, 'ask clip': 0.1, 'tell clip': 0.04 },
   },
-  clips: 2500,
+  scenes: { stills: 12_000, clips: 2500 },
   seedOffset: 2,
   schedule: (totalSteps) => ({ kind: 'cosine', peak: 1.5e-3, final: 2e-5, warmupSteps: 40, totalSteps }),
 };
 
 export const pretrainStages: readonly LanguageStage[] = [pretrainPictures, pretrainVideo];
+
+/** Understanding, first half: pictures and clips to text, without a loss on vision tokens, and some drawing not to forget it. */
+const understandCaptions: LanguageStage = {
+  ...pretrainVideo,
+  name: 'understand-1',
+  steps: 250,
+  documents: { ...documents, mixture: { tell: 0.4, 'tell clip': 0.15, ask: 0.2, draw: 0.15, film: 0.1 } },
+  seedOffset: 3,
+  schedule: (totalSteps) => ({ kind: 'cosine', peak: 5e-4, final: 2e-4, warmupSteps: 20, totalSteps }),
+};
+
+/** Understanding, second half: instruction tuning on questions and answers. */
+const understandInstructions: LanguageStage = {
+  ...pretrainVideo,
+  name: 'understand-2',
+  steps: 350,
+  documents: {
+    ...documents,
+    mixture: { ask: 0.5, compare: 0.05, 'ask clip': 0.2, tell: 0.05, draw: 0.12, film: 0.08 },
+  },
+  seedOffset: 4,
+  schedule: (totalSteps) => ({ kind: 'cosine', peak: 4e-4, final: 1e-5, warmupSteps: 20, totalSteps }),
+};
+
+export const understandStages: readonly LanguageStage[] = [understandCaptions, understandInstructions];
+
+/**
+ * Quality fine-tuning: a loss on vision tokens only, the best-scored half of larger pictures, the rate down to 0 along a
+ * line at the end. Small pictures and clips go along so that one checkpoint keeps all its tasks.
+ */
+export const qualityStage: LanguageStage = {
+  ...pretrainVideo,
+  name: 'qft',
+  steps: 300,
+  documents: {
+    ...documents,
+    textWeight: 0,
+    contextNoise: { share: 0.25, highest: 0.2 },
+    mixture: { 'draw large': 0.5, draw: 0.3, film: 0.1, ask: 0.1 },
+  },
+  scenes: { stills: 12_000, clips: 2500, 'large stills': 2000 },
+  bestShare: 0.5,
+  seedOffset: 5,
+  schedule: (totalSteps) => ({
+    kind: 'linear',
+    peak: 5e-4,
+    final: 0,
+    warmupSteps: 20,
+    holdSteps: Math.floor(totalSteps / 2),
+    totalSteps,
+  }),
+};
+
+/** Direct preference optimisation on the model's own pictures. */
+export const preferenceRecipe: StageRecipe & {
+  prompts: number;
+  samplesPerPrompt: number;
+  temperature: number;
+  length: number;
+  beta: number;
+  crossEntropy: number;
+} = {
+  name: 'dpo',
+  prompts: 120,
+  samplesPerPrompt: 8,
+  /** Of the samples: higher than for drawing, so that they differ. */
+  temperature: 1,
+  steps: 60,
+  /** Pairs of a step. */
+  batch: 4,
+  length: 128,
+  beta: 0.1,
+  crossEntropy: 0.5,
+  schedule: (totalSteps) => ({ kind: 'cosine', peak: 1e-4, final: 0, warmupSteps: 6, totalSteps }),
+  maximumNorm: 1,
+  hyper: { weightDecay: 0 },
+};

@@ -143,6 +143,30 @@ export function drawScene(random: SeededRandom, options: SceneOptions): Scene {
   }
 }
 
+/** Side of the larger pictures that quality fine-tuning draws, in pixels. */
+export const largeSide = 96;
+
+/**
+ * A still scene for a picture of {@link largeSide}: drawn at that side, things are a third larger than in a small picture,
+ * 32 pixels, and stand on the grid of the tokens, farther apart.
+ */
+export function enlarged(scene: Scene): Scene {
+  const size = (objectSize * 4) / 3;
+  const [smallPlaces, largePlaces] = [pictureSize - objectSize, largeSide - size];
+  const scale = largeSide / pictureSize;
+  const place = (centre: number): number => {
+    const steps = Math.round((((centre - objectSize / 2) / smallPlaces) * largePlaces) / gridStep);
+    return (steps * gridStep + size / 2) / scale;
+  };
+  const objects = scene.objects.map((object) => ({
+    ...object,
+    x: place(object.x),
+    y: place(object.y),
+    size: size / scale,
+  }));
+  return { ...scene, objects };
+}
+
 type Thing = Pick<SceneObject, 'noun' | 'color'>;
 
 function drawThings(random: SeededRandom, kind: SceneKind): Thing[] {
