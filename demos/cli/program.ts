@@ -7,16 +7,29 @@ import { addEval } from './commands/eval.js';
 import { addGenerate } from './commands/generate.js';
 import { addInspect } from './commands/inspect.js';
 import { addTrain } from './commands/train.js';
+import { addExtend, addVideo } from './commands/video.js';
 import { packageVersion } from './model.js';
 import { reportError } from './report.js';
 import type { Terminal } from './terminal.js';
 
-const commands = [addGenerate, addEdit, addVary, addEncode, addDecode, addTrain, addEval, addInspect, addDevices];
+const commands = [
+  addGenerate,
+  addEdit,
+  addVary,
+  addVideo,
+  addExtend,
+  addEncode,
+  addDecode,
+  addTrain,
+  addEval,
+  addInspect,
+  addDevices,
+];
 
 /** Runs a command line and gives the exit code: 0 done, 1 failed, 2 not understood, 130 stopped by Ctrl-C. */
 export async function runCli(args: readonly string[], terminal: Terminal): Promise<number> {
   const program = new Command('emu3')
-    .description('Emu3 on WebGPU: pictures from text, vision tokens, training, inspection')
+    .description('Emu3 on WebGPU: pictures and videos from text, vision tokens, training, inspection')
     .version(packageVersion())
     .exitOverride()
     .showHelpAfterError('(emu3 help shows how commands are written)')
