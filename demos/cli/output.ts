@@ -60,7 +60,7 @@ function notWritable(folder: string, cause: unknown): Emu3Error {
   });
 }
 
-async function kindOf(path: string): Promise<'file' | 'folder' | 'absent'> {
+export async function kindOf(path: string): Promise<'file' | 'folder' | 'absent'> {
   try {
     return (await stat(path)).isDirectory() ? 'folder' : 'file';
   } catch {

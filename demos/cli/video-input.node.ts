@@ -3,7 +3,7 @@ import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import sharp, { type Sharp } from 'sharp';
 import { Emu3Error } from '../../kernels/core/errors.js';
-import { fileError } from '../../loader/io-error.node.js';
+import { fileError, isNotFound } from '../../loader/io-error.node.js';
 import { parseJsonObject } from '../../loader/json.js';
 import type { VideoFrames } from '../../loader/pipeline/clip.js';
 import type { RgbImage } from '../../tokenizer/index.node.js';
@@ -135,8 +135,8 @@ async function readFolder(path: string, framesPerSecond: number | undefined): Pr
 
 async function folderRate(path: string): Promise<number> {
   const file = join(path, clipFile);
-  const text = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') return '{}';
+  const text = await readFile(file, 'utf8').catch((error: unknown) => {
+    if (isNotFound(error)) return '{}';
     throw fileError(error, file, 'read');
   });
   const rate = parseJsonObject(text, file)['framesPerSecond'];

@@ -4,11 +4,11 @@ import { extname, join } from 'node:path';
 import sharp from 'sharp';
 import { Emu3Error } from '../../kernels/core/errors.js';
 import { temporaryPath } from '../../loader/atomic.node.js';
-import { fileError } from '../../loader/io-error.node.js';
+import { fileError, isNotFound } from '../../loader/io-error.node.js';
 import type { VideoFrames } from '../../loader/pipeline/clip.js';
 import { encodeApng } from './apng.js';
 import { checkRate, frameDelays, gifTimes, pngTimes, webpTimes, type FrameTimes } from './frame-times.js';
-import { checkOutput, checkWritableParent, jsonText, writeOutput } from './output.js';
+import { checkOutput, checkWritableParent, jsonText, kindOf, writeOutput } from './output.js';
 import { encodePng, enlarge } from './pictures.js';
 
 export type VideoFormat = 'webp' | 'gif' | 'png' | 'folder';
@@ -52,16 +52,16 @@ export function videoFormat(path: string): VideoFormat {
 export async function checkVideoOutput(path: string): Promise<void> {
   if (videoFormat(path) !== 'folder') return checkOutput(path);
   await checkWritableParent(path);
-  const entries = await readdir(path).catch((error: NodeJS.ErrnoException): string[] => {
-    if (error.code === 'ENOENT') return [];
-    throw fileError(error, path, 'write');
-  });
-  if (entries.length === 0) return;
-  throw new Emu3Error('The folder for the frames is not empty.', {
-    code: 'io',
-    where: path,
-    fix: 'Give the name of a new folder, or of an empty one.',
-  });
+  const kind = await kindOf(path);
+  if (kind === 'absent' || (kind === 'folder' && (await readdir(path)).length === 0)) return;
+  throw new Emu3Error(
+    kind === 'file' ? 'The folder for the frames is a file.' : 'The folder for the frames is not empty.',
+    {
+      code: 'io',
+      where: path,
+      fix: 'Give the name of a new folder, or of an empty one.',
+    },
+  );
 }
 
 /** @throws Emu3Error `argument` for a frame rate that the format has no times for. */
@@ -96,7 +96,7 @@ async function encodeAnimation(
     limitInputPixels: false,
   });
   if (format === 'gif') {
-    return input.gif({ loop: 0, delay, keepDuplicateFrames: true, effort: 10 }).toBuffer();
+    return input.gif({ loop: 0, delay, keepDuplicateFrames: true }).toBuffer();
   }
   // Lossless, so that codes read back are those that were drawn as nearly as pixels allow.
   return input.webp({ lossless: true, loop: 0, delay }).withXmp(clipXmp(frames.length, framesPerSecond)).toBuffer();
@@ -129,8 +129,8 @@ async function writeFolder(path: string, { frames, framesPerSecond }: VideoFrame
     }
     await writeFile(join(temporary, clipFile), jsonText({ framesPerSecond, frames: frames.length }));
     // An empty folder of this name may be there.
-    await rmdir(path).catch((error: NodeJS.ErrnoException) => {
-      if (error.code !== 'ENOENT') throw error;
+    await rmdir(path).catch((error: unknown) => {
+      if (!isNotFound(error)) throw error;
     });
     await rename(temporary, path);
   } catch (error) {

@@ -38,7 +38,7 @@ export async function exportVideo(
   }
   // Loaded when first needed: pages that export nothing do without it.
   const media = await import('mediabunny');
-  const quality = media.QUALITY_VERY_HIGH;
+  const quality = new media.Quality('very-high');
   const options = { height, width, quality, frameRate: framesPerSecond };
   const codec = await media.getFirstEncodableVideoCodec([...codecs[container]], options);
   if (codec === null) {

@@ -35,7 +35,9 @@ const still = moving.map(() => frame(3));
 
 function largestDifference(a: readonly RgbImage[], b: readonly RgbImage[]): number {
   let largest = 0;
-  a.forEach(({ rgb }, index) => rgb.forEach((byte, at) => (largest = Math.max(largest, Math.abs(byte - b[index].rgb[at])))));
+  a.forEach(({ rgb }, index) =>
+    rgb.forEach((byte, at) => (largest = Math.max(largest, Math.abs(byte - b[index].rgb[at])))),
+  );
   return largest;
 }
 
@@ -105,7 +107,9 @@ describe('files of others', () => {
   it('an animation with frames that cover a part only is drawn together', async () => {
     const joined = Buffer.concat(moving.map(({ rgb }) => rgb));
     const raw = { width: 24, height: 16 * 12, channels: 3, pageHeight: 16 } as const;
-    const bytes = await sharp(joined, { raw }).gif({ delay: Array.from({ length: 12 }, () => 100) }).toBuffer();
+    const bytes = await sharp(joined, { raw })
+      .gif({ delay: Array.from({ length: 12 }, () => 100) })
+      .toBuffer();
     await writeFile(file('other.gif'), bytes);
     const read = await readClip(file('other.gif'));
     expect(read.framesPerSecond).toBe(10);
@@ -172,11 +176,16 @@ describe('outputs', () => {
     await mkdir(file('there'));
     await checkVideoOutput(file('there'));
     await writeVideo(file('there'), { frames: moving.slice(0, 4), framesPerSecond: 8 });
-    expect((await readdir(file('there'))).sort()).toEqual(['clip.json', ...[1, 2, 3, 4].map((n) => `frame-000${n}.png`)]);
+    expect((await readdir(file('there'))).sort()).toEqual([
+      'clip.json',
+      ...[1, 2, 3, 4].map((n) => `frame-000${n}.png`),
+    ]);
     await expect(checkVideoOutput(file('there'))).rejects.toMatchObject({ code: 'io' });
-    await expect(writeVideo(file('there'), { frames: moving, framesPerSecond: 8 })).rejects.toMatchObject({ name: 'Emu3Error' });
+    await expect(writeVideo(file('there'), { frames: moving, framesPerSecond: 8 })).rejects.toMatchObject({
+      name: 'Emu3Error',
+    });
     expect((await readdir(folder)).sort()).toEqual(['there']);
     await writeFile(file('plain'), '');
-    await expect(checkVideoOutput(file('plain'))).rejects.toMatchObject({ name: 'Emu3Error' });
+    await expect(checkVideoOutput(file('plain'))).rejects.toMatchObject({ code: 'io', where: file('plain') });
   });
 });

@@ -48,10 +48,10 @@ interface Report {
 }
 
 describe('video', () => {
-  it('draws the same video for the same seed, into any format', async () => {
+  it('draws the same video for the same seed, into a file or a folder', async () => {
     const args = ['a tiger', '--model', model, '--seed', '7', '--size', '2x2', '--frames', '8', '--fps', '12.5'];
     const reports: Report[] = [];
-    for (const name of ['a.webp', 'a.gif', 'a.png', 'frames']) {
+    for (const name of ['a.webp', 'frames']) {
       const { code, out, err } = await cli(['video', ...args, '-o', file(name), '--json']);
       expect(code, err).toBe(0);
       reports.push(JSON.parse(out) as Report);
@@ -63,9 +63,9 @@ describe('video', () => {
     const [first] = reports;
     expect(first).toMatchObject({ seed: 7, frames: 8, framesPerSecond: 12.5, kept: 0, tokens: 2 * (2 * 3 + 1) + 2 });
     expect(first.clip).toMatchObject({ frames: 2, height: 2, width: 2 });
-    for (const report of reports) expect(report.clip).toEqual(first.clip);
+    expect(reports[1].clip).toEqual(first.clip);
     expect((await readClip(file('frames'))).frames).toEqual((await readClip(file('a.webp'))).frames);
-    expect(await files()).toEqual(['a.gif', 'a.png', 'a.webp', 'frames']);
+    expect(await files()).toEqual(['a.webp', 'frames']);
   });
 
   it('begins with a picture, a clip or codes, and keeps them', async () => {
@@ -77,7 +77,19 @@ describe('video', () => {
     };
     const clip = await writeClip('clip.webp', 4, 5);
     const draw = async (...args: string[]): Promise<Report> => {
-      const common = ['video', 'a tiger', '--model', model, '--frames', '8', '-o', file('v.webp'), '--scale', '1', '--json'];
+      const common = [
+        'video',
+        'a tiger',
+        '--model',
+        model,
+        '--frames',
+        '8',
+        '-o',
+        file('v.webp'),
+        '--scale',
+        '1',
+        '--json',
+      ];
       const { code, out, err } = await cli([...common, ...args]);
       expect(code, err).toBe(0);
       return JSON.parse(out) as Report;
@@ -131,7 +143,19 @@ describe('extend', () => {
     const { codes } = JSON.parse(encoded.out) as Report['clip'];
     expect(codes.length).toBe(2);
     const run = async (source: string, ...args: string[]): Promise<Report> => {
-      const common = ['extend', source, '--model', model, '--seed', '3', '--frames', '4', '--json', '-o', file('long.webp')];
+      const common = [
+        'extend',
+        source,
+        '--model',
+        model,
+        '--seed',
+        '3',
+        '--frames',
+        '4',
+        '--json',
+        '-o',
+        file('long.webp'),
+      ];
       const { code, out, err } = await cli([...common, ...args]);
       expect(code, err).toBe(0);
       return JSON.parse(out) as Report;
