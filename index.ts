@@ -29,7 +29,7 @@ export type {
   ExtendRequest,
   GeneratedVideo,
   VideoRequest,
-} from './loader/pipeline/video.js';
+} from './loader/pipeline/video-request.js';
 export type { VideoSettings } from './loader/pipeline/video-plan.js';
 export type { EditedImage, EditRequest, PixelMask, VariationRequest } from './loader/pipeline/edit.js';
 export type { GenerationDefaults } from './loader/pipeline/generation-config.js';

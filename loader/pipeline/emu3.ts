@@ -45,14 +45,8 @@ import { checkAgreement, findVisionFolder, openTextTokenizer, readPixelLimits } 
 import { clipOf, imagesOf, type EncodedImage } from './pixels.js';
 import type { EncodedVideo, VideoFrames } from './clip.js';
 import type { VideoEvents } from './video-collector.js';
-import {
-  VideoPipeline,
-  type DrawnVideo,
-  type EncodeClipOptions,
-  type ExtendRequest,
-  type GeneratedVideo,
-  type VideoRequest,
-} from './video.js';
+import { VideoPipeline } from './video.js';
+import type { DrawnVideo, EncodeClipOptions, ExtendRequest, GeneratedVideo, VideoRequest } from './video-request.js';
 
 export interface Emu3LoadProgress extends LoadProgress {
   part: 'transformer' | 'vision tokenizer';

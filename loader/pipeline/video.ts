@@ -1,5 +1,5 @@
 /** Clips and videos of a whole model: frames to codes and back, drawing, continuing. */
-import { Emu3Error, throwIfAborted } from '../../kernels/core/errors.js';
+import { throwIfAborted } from '../../kernels/core/errors.js';
 import { mix32 } from '../../kernels/core/mix.js';
 import type { ClipEvents, VisionTokenizer } from '../../engine/models/vision/index.js';
 import {
@@ -25,57 +25,20 @@ import type { DecoderPool } from './decoders.js';
 import { samplingOf } from './generate.js';
 import { clipOf } from './pixels.js';
 import { VideoCollector, type VideoEvents } from './video-collector.js';
-import { fittingContext, planVideo, type VideoPlan, type VideoPlanContext, type VideoSettings } from './video-plan.js';
+import { fittingContext, planVideo, type VideoPlan, type VideoPlanContext } from './video-plan.js';
+import {
+  argument,
+  checkCount,
+  checkVideoRequest,
+  type DrawnVideo,
+  type EncodeClipOptions,
+  type ExtendRequest,
+  type GeneratedVideo,
+  type VideoRequest,
+} from './video-request.js';
 
 /** Codes a clip may have in all: more are hardly meant, and would not fit the memory. */
 const mostCodes = 2 ** 28;
-
-export interface VideoRequest extends VideoSettings {
-  /** What to show. */
-  prompt: string;
-  /** Width to height, e.g. `16:9`; the area is the model's. Default `1:1`. */
-  ratio?: string;
-  /** Size in tokens, instead of a ratio. */
-  size?: Size;
-  /** Frames in all, a multiple of the frames that become one latent frame (4 in the released models). */
-  frames?: number;
-  /** Length instead of `frames`; rounded to whole latent frames, one at least. */
-  seconds?: number;
-  /** Frames a second, above 0 and at most 1000. */
-  framesPerSecond: number;
-  /**
-   * What the video begins with, kept exactly: a picture (a latent frame of equal frames), frames, or codes. Instead of a
-   * size: pixels are brought to the area the model works at.
-   */
-  first?: RgbImage | readonly RgbImage[] | CodeClip;
-}
-
-export interface ExtendRequest extends VideoSettings {
-  /** The clip in codes, which are kept exactly, or in frames, which are encoded first. */
-  clip: CodeClip | VideoFrames;
-  /** What to show; empty unless told, and then without guidance unless told. */
-  prompt?: string;
-  /** Frames that each repetition adds, a multiple of the frames that become one latent frame. */
-  newFrames: number;
-  /** Repetitions, 1 or more. Default 1. */
-  times?: number;
-  /** Latent frames the model sees of what is there, at most. Default: as many as fit the context. */
-  contextFrames?: number;
-}
-
-export interface DrawnVideo extends VideoFrames {
-  prompt: string;
-  seed: number;
-  /** The whole video in codes. */
-  clip: VideoCodes;
-  /** Latent frames at the beginning that were given and not drawn. */
-  kept: number;
-}
-
-export interface GeneratedVideo extends DrawnVideo {
-  /** What the model wrote after the prompt: latent frames with their ends, image end, end. */
-  ids: Uint32Array;
-}
 
 /** What videos need of the model. */
 export interface VideoHost extends Omit<VideoPlanContext, 'temporal'> {
@@ -84,11 +47,6 @@ export interface VideoHost extends Omit<VideoPlanContext, 'temporal'> {
   readonly decoders: DecoderPool;
   /** Runs one request at a time. */
   readonly inTurn: <Result>(work: () => Promise<Result>) => Promise<Result>;
-}
-
-export interface EncodeClipOptions extends ClipEvents {
-  framesPerSecond: number;
-  limits?: Partial<PixelLimits>;
 }
 
 export class VideoPipeline {
@@ -136,7 +94,7 @@ export class VideoPipeline {
   async generate(requests: readonly VideoRequest[], events: VideoEvents): Promise<GeneratedVideo[]> {
     if (requests.length === 0) throw argument('requests', 'There is nothing to draw.', 'Give a prompt.');
     // Everything that needs no computing is refused before anything is computed.
-    const lengths = requests.map((request) => this.checkRequest(request));
+    const lengths = requests.map((request) => checkVideoRequest(request, this.temporal, this.codebookSize));
     const plans: VideoPlan[] = [];
     for (const [index, request] of requests.entries()) {
       const { prompt, framesPerSecond } = request;
@@ -252,47 +210,6 @@ export class VideoPipeline {
     return groups;
   }
 
-  /** @returns latent frames in all. */
-  private checkRequest(request: VideoRequest): number {
-    const { prompt, frames, seconds, framesPerSecond, first, size, ratio } = request;
-    if (prompt.trim() === '') {
-      throw new Emu3Error('The prompt is empty.', {
-        code: 'prompt',
-        where: 'prompt',
-        fix: 'Write what you want in a few words.',
-      });
-    }
-    checkFrameRate(framesPerSecond);
-    if ((frames === undefined) === (seconds === undefined)) {
-      throw argument(
-        'frames',
-        `${frames === undefined ? 'Neither' : 'Both'} frames ${frames === undefined ? 'nor' : 'and'} seconds were given.`,
-        'Give one.',
-      );
-    }
-    if (first !== undefined && (size !== undefined || ratio !== undefined)) {
-      throw argument('first', 'Both a size and what the video begins with were given.', 'Leave out size and ratio.');
-    }
-    if (first !== undefined && 'codes' in first) {
-      checkCodeClip(first, this.codebookSize, 'first');
-      if (first.framesPerSecond !== framesPerSecond) {
-        throw argument(
-          'framesPerSecond',
-          `A clip of ${first.framesPerSecond} frames a second cannot go on with ${framesPerSecond}.`,
-          'Give the frame rate of the clip.',
-        );
-      }
-    }
-    if (frames !== undefined) {
-      checkFrameCount(frames, this.temporal, 'frames');
-      return frames / this.temporal;
-    }
-    if (seconds === undefined || !(seconds > 0 && Number.isFinite(seconds))) {
-      throw argument('seconds', `The length is ${seconds} seconds.`, 'Give a number above 0.');
-    }
-    return Math.max(1, Math.round((seconds * framesPerSecond) / this.temporal));
-  }
-
   private sizeOf({ size, ratio }: VideoRequest): Size {
     if (size === undefined) return calculateGenerateSize(ratio ?? '1:1', this.host.imageArea, this.host.factor);
     if (ratio === undefined) return size;
@@ -322,13 +239,4 @@ export class VideoPipeline {
 
 function clipShape({ frames, height, width, framesPerSecond }: Omit<CodeClip, 'codes'>): Omit<CodeClip, 'codes'> {
   return { frames, height, width, framesPerSecond };
-}
-
-function checkCount(where: string, value: number): void {
-  if (Number.isInteger(value) && value >= 1) return;
-  throw argument(where, `${where} is ${value}.`, 'Give a whole number from 1.');
-}
-
-function argument(where: string, message: string, fix: string): Emu3Error {
-  return new Emu3Error(message, { code: 'argument', where, fix });
 }

@@ -2,7 +2,7 @@ import { Option, type Command } from 'commander';
 import type { VideoCodes } from '../../../loader/pipeline/clip.js';
 import type { Emu3 } from '../../../loader/pipeline/emu3.js';
 import type { VideoEvents } from '../../../loader/pipeline/video-collector.js';
-import type { DrawnVideo, ExtendRequest, VideoRequest } from '../../../loader/pipeline/video.js';
+import type { DrawnVideo, ExtendRequest, VideoRequest } from '../../../loader/pipeline/video-request.js';
 import { codesJson, isCodesFile, readClipCodes } from '../codes.js';
 import { addDrawingOptions, comfortableScale, seedsFrom, type DrawingChoice } from '../drawn.js';
 import { withModel } from '../open-model.js';
