@@ -30,6 +30,21 @@ export type {
   TokenEvent,
 } from './loader/pipeline/generate.js';
 export type { EncodedImage } from './loader/pipeline/pixels.js';
+export type { EncodedVideo, VideoCodes, VideoFrames } from './loader/pipeline/clip.js';
+export type {
+  VideoEvents,
+  VideoFrameEvent,
+  VideoRowEvent,
+  VideoTokenEvent,
+} from './loader/pipeline/video-collector.js';
+export type {
+  DrawnVideo,
+  EncodeClipOptions,
+  ExtendRequest,
+  GeneratedVideo,
+  VideoRequest,
+} from './loader/pipeline/video-request.js';
+export type { VideoSettings } from './loader/pipeline/video-plan.js';
 export type { EditedImage, EditRequest, PixelMask, VariationRequest } from './loader/pipeline/edit.js';
 export type { GenerationDefaults } from './loader/pipeline/generation-config.js';
 
@@ -73,7 +88,7 @@ export type {
   WeightBinding,
 } from './engine/models/transformer/index.js';
 export { VisionTokenizer, VisionWeights } from './engine/models/vision/index.js';
-export type { EncodedClip, PixelClip, VisionConfig } from './engine/models/vision/index.js';
+export type { ClipEvents, EncodedClip, PixelClip, VisionConfig } from './engine/models/vision/index.js';
 export { runTraining } from './engine/train/loop.js';
 export type { LoopOptions, StepMetrics, Trainer } from './engine/train/loop.js';
 export { packDocuments } from './engine/train/packing.js';

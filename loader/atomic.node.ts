@@ -66,7 +66,7 @@ export async function writeFully(handle: WriteHandle, bytes: Uint8Array): Promis
 let temporaryCount = 0;
 
 /** A name beside `path` that no other save of this machine uses. */
-function temporaryPath(path: string): string {
+export function temporaryPath(path: string): string {
   return `${path}.${process.pid}-${temporaryCount++}.tmp`;
 }
 

@@ -15,7 +15,15 @@ export { resizeBicubic } from './image/resize.js';
 export type { PixelLimits, Size } from './image/sizes.js';
 export { calculateGenerateSize, defaultPixelLimits, smartResize, trainingPrepareResize } from './image/sizes.js';
 export type { IdRange, TokenClass } from './document/grammar.js';
-export { allowedClass, allowedIds, allowedVideoClass, generatedLength, PrefixGrammar } from './document/grammar.js';
+export {
+  allowedClass,
+  allowedIds,
+  allowedVideoClass,
+  generatedLength,
+  generatedVideoLength,
+  latentFrameLength,
+  PrefixGrammar,
+} from './document/grammar.js';
 export type { AssistantTurn, ConversationTurn, UserTurn } from './document/conversation.js';
 export { conversationPrompt } from './document/conversation.js';
 export * from './document/layouts.js';

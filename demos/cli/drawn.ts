@@ -1,5 +1,6 @@
 import { Option, type Command } from 'commander';
 import { randomSeed, type GeneratedImage } from '../../loader/pipeline/generate.js';
+import type { Size } from '../../tokenizer/index.node.js';
 import {
   addRunOptions,
   addSamplingOptions,
@@ -41,6 +42,11 @@ export function seedsFrom(seed: number | undefined, count: number): number[] {
   return Array.from({ length: count }, (_, index) => (first + index) % 2 ** 32);
 }
 
+/** How many times a picture is enlarged unless told. */
+export function comfortableScale({ height, width }: Size): number {
+  return Math.max(1, Math.ceil(comfortableSide / Math.min(height, width)));
+}
+
 /** Writes drawn pictures as PNG, numbered when there are several, and tells of each unless JSON is asked for. */
 export async function writePictures(
   terminal: Terminal,
@@ -51,7 +57,7 @@ export async function writePictures(
   const written: object[] = [];
   for (const [index, { seed, size, image, codes }] of pictures.entries()) {
     const file = pictures.length === 1 ? output : numbered(output, index + 1);
-    const scale = options.scale ?? Math.max(1, Math.ceil(comfortableSide / Math.min(image.height, image.width)));
+    const scale = options.scale ?? comfortableScale(image);
     await writeOutput(file, await encodePng(image, scale));
     const pixels = { height: image.height * scale, width: image.width * scale };
     written.push({ output: file, seed, tokens: size, pixels, scale, codes: [...codes] });

@@ -48,6 +48,12 @@ export function ratioOption(text: string): string {
   return text.trim();
 }
 
+/** How files of clips are named in help texts. */
+export const clipKinds = 'animated WebP, GIF or PNG, or a folder of frames';
+
+export const rateOption = (description: string): Option =>
+  new Option('--fps <rate>', description).argParser(numberOption({ from: 0, to: 1000, exclusive: true }));
+
 export const adapterOption = (): Option =>
   new Option('--adapter <kind>', 'what computes (default: $EMU3_ADAPTER, else auto)').choices([
     'auto',

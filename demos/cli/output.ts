@@ -9,6 +9,18 @@ import { replaceFile } from '../../loader/index.node.js';
  * @throws Emu3Error `missing` for a folder that is not there, `io` for one that refuses writing or a path that is a folder.
  */
 export async function checkOutput(path: string): Promise<void> {
+  await checkWritableParent(path);
+  if ((await kindOf(path)) === 'folder') {
+    throw new Emu3Error('The output path is a folder.', {
+      code: 'io',
+      where: path,
+      fix: 'Give the name of a file in it.',
+    });
+  }
+}
+
+/** @throws Emu3Error `missing` for a folder that is not there, `io` for one that refuses writing. */
+export async function checkWritableParent(path: string): Promise<void> {
   const folder = dirname(resolve(path));
   const kind = await kindOf(folder);
   if (kind !== 'folder') {
@@ -16,13 +28,6 @@ export async function checkOutput(path: string): Promise<void> {
       code: 'missing',
       where: folder,
       fix: 'Create the folder, or give another path.',
-    });
-  }
-  if ((await kindOf(path)) === 'folder') {
-    throw new Emu3Error('The output path is a folder.', {
-      code: 'io',
-      where: path,
-      fix: 'Give the name of a file in it.',
     });
   }
   await checkWritable(folder);
@@ -55,7 +60,7 @@ function notWritable(folder: string, cause: unknown): Emu3Error {
   });
 }
 
-async function kindOf(path: string): Promise<'file' | 'folder' | 'absent'> {
+export async function kindOf(path: string): Promise<'file' | 'folder' | 'absent'> {
   try {
     return (await stat(path)).isDirectory() ? 'folder' : 'file';
   } catch {

@@ -7,7 +7,11 @@ const channels = 3;
 
 /** @throws Emu3Error `missing`, `io`, `image`, naming the file. */
 export async function readPicture(path: string): Promise<RgbImage> {
-  const bytes = await readBytes(path);
+  return decodePicture(await readBytes(path), path);
+}
+
+/** @throws Emu3Error `image`, naming the file. */
+export async function decodePicture(bytes: Uint8Array, path: string): Promise<RgbImage> {
   try {
     return await nodeImageCodec.decodeImage(bytes);
   } catch (error) {

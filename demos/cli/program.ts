@@ -9,6 +9,7 @@ import { addEval } from './commands/eval.js';
 import { addGenerate } from './commands/generate.js';
 import { addInspect } from './commands/inspect.js';
 import { addTrain } from './commands/train.js';
+import { addExtend, addVideo } from './commands/video.js';
 import { packageVersion } from './model.js';
 import { reportError } from './report.js';
 import type { Terminal } from './terminal.js';
@@ -20,6 +21,8 @@ const commands = [
   addAsk,
   addCaption,
   addChat,
+  addVideo,
+  addExtend,
   addEncode,
   addDecode,
   addTrain,
@@ -31,7 +34,9 @@ const commands = [
 /** Runs a command line and gives the exit code: 0 done, 1 failed, 2 not understood, 130 stopped by Ctrl-C. */
 export async function runCli(args: readonly string[], terminal: Terminal): Promise<number> {
   const program = new Command('emu3')
-    .description('Emu3 on WebGPU: pictures from text, answers about pictures, vision tokens, training, inspection')
+    .description(
+      'Emu3 on WebGPU: pictures and videos from text, answers about them, vision tokens, training, inspection',
+    )
     .version(packageVersion())
     .exitOverride()
     .showHelpAfterError('(emu3 help shows how commands are written)')

@@ -1,10 +1,11 @@
-import { Emu3Error, throwIfAborted } from '../../kernels/core/errors.js';
-import { contextLength } from '../../engine/decode/index.js';
+import { Emu3Error } from '../../kernels/core/errors.js';
+import { contextLength, type DecodedBlock } from '../../engine/decode/index.js';
 import type { Device } from '../../engine/device.js';
-import { spatialFactor, type VisionTokenizer } from '../../engine/models/vision/index.js';
+import { spatialFactor, type ClipEvents, type VisionTokenizer } from '../../engine/models/vision/index.js';
 import type { ParameterStore } from '../../engine/parameters.js';
 import {
   prepareImage,
+  type CodeClip,
   type CodeGrid,
   type PixelLimits,
   type RgbImage,
@@ -25,6 +26,7 @@ import {
   type ChatRequest,
   type DescribeRequest,
 } from './chat.js';
+import { decodeVisual } from './decode-visual.js';
 import { DecoderPool } from './decoders.js';
 import {
   keepingRequest,
@@ -43,10 +45,15 @@ import {
   type GenerateEvents,
   type GenerateRequest,
   type PicturePlan,
+  type PlanContext,
 } from './generate.js';
 import { readGenerationDefaults, type GenerationDefaults } from './generation-config.js';
 import { checkAgreement, findVisionFolder, openTextTokenizer, readPixelLimits } from './parts.js';
 import { clipOf, imagesOf, type EncodedImage } from './pixels.js';
+import type { EncodedVideo, VideoFrames } from './clip.js';
+import type { VideoEvents } from './video-collector.js';
+import { VideoPipeline } from './video.js';
+import type { DrawnVideo, EncodeClipOptions, ExtendRequest, GeneratedVideo, VideoRequest } from './video-request.js';
 
 export interface Emu3LoadProgress extends LoadProgress {
   part: 'transformer' | 'vision tokenizer';
@@ -95,6 +102,7 @@ export class Emu3 {
   readonly pixelLimits: PixelLimits;
   private readonly visionWeights: LoadedVisionTokenizer['weights'];
   private readonly decoders: DecoderPool;
+  private readonly videos: VideoPipeline;
   private queue: Promise<unknown> = Promise.resolve();
   private destroyed = false;
 
@@ -108,6 +116,9 @@ export class Emu3 {
     this.defaults = parts.defaults;
     this.pixelLimits = parts.pixelLimits;
     this.decoders = new DecoderPool(parts.device, parts.config, parts.parameters, cacheType);
+    const { vision, pixelLimits, decoders } = this;
+    const inTurn = <Result>(work: () => Promise<Result>): Promise<Result> => this.inTurn(work);
+    this.videos = new VideoPipeline({ ...this.planContext, vision, pixelLimits, decoders, inTurn });
   }
 
   /**
@@ -145,6 +156,11 @@ export class Emu3 {
     }
   }
 
+  private get planContext(): PlanContext {
+    const { tokenizer, defaults, config, factor } = this;
+    return { tokenizer, defaults, imageArea: config.image_area, factor, contextLength: contextLength(config) };
+  }
+
   /** Pixels along one side of a visual token. */
   get factor(): number {
     return spatialFactor(this.vision.config);
@@ -163,13 +179,7 @@ export class Emu3 {
 
   /** Draws several pictures side by side, each with settings of its own; faster than one after the other. */
   async generateBatch(requests: readonly GenerateRequest[], events: GenerateEvents = {}): Promise<GeneratedImage[]> {
-    const plans = planPictures(requests, {
-      tokenizer: this.tokenizer,
-      defaults: this.defaults,
-      imageArea: this.config.image_area,
-      factor: this.factor,
-      contextLength: contextLength(this.config),
-    });
+    const plans = planPictures(requests, this.planContext);
     return this.inTurn(async () => {
       const collector = await this.decodePictures(plans, events);
       const pictures: GeneratedImage[] = [];
@@ -220,25 +230,10 @@ export class Emu3 {
   }
 
   private async decodePictures(plans: readonly PicturePlan[], events: GenerateEvents): Promise<PictureCollector> {
-    throwIfAborted(events.signal, 'generate');
     const { special } = this.tokenizer;
-    const newTokens = Math.max(...plans.map(({ steps }) => steps));
-    const prompts = plans.flatMap(({ sequence }) => [sequence.prompt.length, sequence.negativePrompt?.length ?? 0]);
-    const decoder = await this.decoders.take({
-      sequences: plans.length,
-      guided: plans.some(({ guidance }) => guidance !== 1),
-      // At all other places the grammar allows one id only, so no other ids need logits.
-      slice: { first: special.visualStart, count: special.visualCount },
-      capacity: Math.max(...prompts) + newTokens,
-    });
     const collector = new PictureCollector(plans, special, events);
-    const blocks = decoder.decode({
-      sequences: plans.map(({ sequence }) => sequence),
-      newTokens,
-      blockSteps: Math.min(...plans.map(({ size }) => size.width + 1)),
-      signal: events.signal,
-    });
-    for await (const block of blocks) collector.add(block);
+    const add = (block: DecodedBlock): void => collector.add(block);
+    await decodeVisual(plans, { decoders: this.decoders, special }, add, events.signal);
     return collector;
   }
 
@@ -267,6 +262,49 @@ export class Emu3 {
     const clip = { batch: 1, frames: 1, height, width, codes: Uint32Array.from(codes) };
     const [image] = imagesOf(await this.vision.decode(clip, true, signal));
     return image;
+  }
+
+  /**
+   * Turns a clip into tokens, resized to the model's limits first. Clips of any length: the GPU sees a few frames at a time.
+   *
+   * @param frames of one size, a multiple of the frames that become one latent frame (4 in the released models).
+   * @throws Emu3Error `argument` for another number of frames or a bad frame rate, `shape` for frames of different sizes,
+   *   `image` as {@link encodeImage}, `aborted`.
+   */
+  async encodeClip(frames: readonly RgbImage[], options: EncodeClipOptions): Promise<EncodedVideo> {
+    return this.videos.encode(frames, options);
+  }
+
+  /** Turns tokens back into frames. @throws Emu3Error `argument`, `shape`, `token` for codes that are no clip. */
+  async decodeClip(clip: CodeClip, events: ClipEvents = {}): Promise<VideoFrames> {
+    return this.videos.decode(clip, events);
+  }
+
+  /**
+   * Draws a video, from a text alone or from a text and what it begins with.
+   *
+   * @throws Emu3Error as {@link generate} and {@link encodeClip}; `prompt` for a video beyond the context, with how many
+   *   frames would fit.
+   */
+  async generateVideo(request: VideoRequest & VideoEvents): Promise<GeneratedVideo> {
+    const [video] = await this.videos.generate([request], request);
+    return video;
+  }
+
+  /** Draws several videos side by side, as many as fit the context together, each with settings of its own. */
+  async generateVideoBatch(requests: readonly VideoRequest[], events: VideoEvents = {}): Promise<GeneratedVideo[]> {
+    return this.videos.generate(requests, events);
+  }
+
+  /**
+   * Continues a clip, any number of times: the model sees the last latent frames as the beginning of a video and draws what
+   * comes next. The codes that are there stay as they are.
+   *
+   * @returns the whole clip.
+   * @throws Emu3Error as {@link generateVideo}.
+   */
+  async extendVideo(request: ExtendRequest & VideoEvents): Promise<DrawnVideo> {
+    return this.videos.extend(request, request);
   }
 
   /**

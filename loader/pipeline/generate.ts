@@ -1,6 +1,6 @@
 /** What a picture to be drawn asks of the decoder, and how its tokens are told as they come. */
 import { Emu3Error } from '../../kernels/core/errors.js';
-import type { AllowedRange, DecodedBlock, DecodeSequence } from '../../engine/decode/index.js';
+import type { AllowedRange, DecodedBlock } from '../../engine/decode/index.js';
 import {
   allowedClass,
   allowedIds,
@@ -15,6 +15,7 @@ import {
   type TextTokenizer,
   type TokenClass,
 } from '../../tokenizer/index.js';
+import type { VisualPlan } from './decode-visual.js';
 import type { GenerationDefaults } from './generation-config.js';
 
 /** How tokens are drawn; what is left out comes from the model's `generation_config.json`. */
@@ -92,13 +93,9 @@ export interface GeneratedImage {
 }
 
 /** A picture's part in a batch. */
-export interface PicturePlan {
+export interface PicturePlan extends VisualPlan {
   request: GenerateRequest;
   seed: number;
-  size: Size;
-  steps: number;
-  guidance: number;
-  sequence: DecodeSequence;
 }
 
 export interface PlanContext {

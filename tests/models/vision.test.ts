@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { Graph, Program } from '../../engine/graph/index.js';
 import { VisionTokenizer, VisionWeights, type PixelClip } from '../../engine/models/vision/index.js';
+import { ClipPasses } from '../../engine/models/vision/clip-passes.js';
 import { GpuTensor } from '../../engine/tensor.js';
 import { accumulateGradients } from '../../engine/train/optimization.js';
 import { visionLoss } from '../../engine/train/vision-loss.js';
@@ -82,6 +83,37 @@ describe.each(table)('%j', (fields) => {
       const expected = whole.data.subarray(row * factor * size, (row * factor + 1) * size);
       expectClose(first.data.subarray(row * size, (row + 1) * size), expected, { absolute: 1e-4 }, `picture ${row}`);
     }
+    await tokenizer.destroy();
+    weights.destroy();
+  });
+
+  it('takes a clip in passes of a few frames to what it gives in one', async () => {
+    const { config, weights, tokenizer } = await makeTokenizer(fields);
+    const factor = config.temporal_downsample_factor;
+    const side = 2 ** (config.ch_mult.length - 1);
+    const clip = picture(2, 3 * factor, 2 * side, 3 * side);
+    const whole = await tokenizer.encode(clip);
+    const pixels = await tokenizer.decode(whole, false);
+    // Five frames a pass, so that the last pass is not full.
+    const frameBytes = 4 * clip.height * clip.width * config.ch;
+    const passes = new ClipPasses(await testDevice(), config, weights, 5 * frameBytes);
+    const done: number[] = [];
+    const encoded = await passes.encode(clip, { onFrames: (count) => done.push(count) });
+    expect(done.length).toBe(Math.ceil((6 * factor) / 5));
+    expect(done.at(-1)).toBe(6 * factor);
+    expect([encoded.frames, encoded.height, encoded.width]).toEqual([3, 2, 3]);
+    expectClose(encoded.latent, whole.latent, { absolute: 1e-4 }, 'latent');
+    expect(encoded.codes).toEqual(whole.codes);
+    const decoded = await passes.decode(whole, {});
+    expect([decoded.frames, decoded.height, decoded.width]).toEqual([3 * factor, 2 * side, 3 * side]);
+    expectClose(decoded.data, pixels.data, { absolute: 1e-4 }, 'pixels');
+    // No frame depends on a later one.
+    const first = whole.codes.slice(0, 6);
+    const alone = await passes.decode({ batch: 1, frames: 1, height: 2, width: 3, codes: first }, {});
+    expectClose(alone.data, decoded.data.subarray(0, alone.data.length), { absolute: 1e-4 }, 'first frames');
+    const aborted = passes.encode(clip, { signal: AbortSignal.abort() });
+    await expect(aborted).rejects.toMatchObject({ code: 'aborted' });
+    await passes.destroy();
     await tokenizer.destroy();
     weights.destroy();
   });

@@ -32,13 +32,23 @@ export function allowedClass(offset: number, height: number, width: number): Tok
   return classAfterRows(offset - (width + 1) * height) ?? 'visual';
 }
 
+/** Tokens of one latent frame of a video: rows with their ends, and its end. */
+export function latentFrameLength({ height, width }: Size): number {
+  return height * (width + 1) + 1;
+}
+
+/** Tokens from the image token's successor to the end of a video: its latent frames, image end, end. */
+export function generatedVideoLength(size: Size, frames: number): number {
+  return frames * latentFrameLength(size) + 2;
+}
+
 /**
  * The same for a video of our layout: every latent frame is rows with their ends and an end of frame. This one has no
  * odd cases for narrow sizes.
  */
 export function allowedVideoClass(offset: number, frames: number, height: number, width: number): TokenClass {
   checkOffset(offset);
-  const frameLength = height * (width + 1) + 1;
+  const frameLength = latentFrameLength({ height, width });
   const behind = offset - frames * frameLength;
   if (behind >= 1) return classAfterRows(behind + 1) ?? 'pad';
   const place = ((offset - 1) % frameLength) + 1;

@@ -2,7 +2,15 @@
 import type { Size } from '../image/sizes.js';
 import { questionSegments } from './conversation.js';
 import type { CodeClip, CodeGrid, Segment, VisionCodes } from './segments.js';
-import { imageHeader, imageSegments, textSegment, videoHeader, videoSegments, visionSegments } from './segments.js';
+import {
+  frameSegments,
+  imageHeader,
+  imageSegments,
+  textSegment,
+  videoHeader,
+  videoSegments,
+  visionSegments,
+} from './segments.js';
 
 /**
  * Prompt for a picture: begin, text, image start, size, image token. The model writes everything after that.
@@ -14,9 +22,16 @@ export function generationPrompt(text: string, size: Size): Segment[] {
   return [{ special: 'bos' }, ...textSegment(text), ...imageHeader(size)];
 }
 
-/** Prompt for a video, laid out like {@link generationPrompt}. */
-export function videoPrompt(text: string, clip: Omit<CodeClip, 'codes'>): Segment[] {
-  return [{ special: 'bos' }, ...textSegment(text), ...videoHeader(clip)];
+/**
+ * Prompt for a video, laid out like {@link generationPrompt}. A video that has begun is continued by the same layout: its
+ * header counts all latent frames, and those that are there already follow it.
+ *
+ * @param clip size, latent frames in all, and frame rate
+ * @param begun codes of the first latent frames, `[frames][height][width]`; none unless told
+ */
+export function videoPrompt(text: string, clip: Omit<CodeClip, 'codes'>, begun: ArrayLike<number> = []): Segment[] {
+  const frames = begun.length / (clip.height * clip.width);
+  return [{ special: 'bos' }, ...textSegment(text), ...videoHeader(clip), ...frameSegments(clip, begun, frames)];
 }
 
 /** Prompt about a picture or clip: it comes before the question, and a full stop follows the question always. */

@@ -112,7 +112,12 @@ export function visionSegments(vision: VisionCodes): Segment[] {
   return 'framesPerSecond' in vision ? videoSegments(vision) : imageSegments(vision);
 }
 
-function frameSegments({ height, width }: Size, codes: ArrayLike<number>, frames: number): Segment[] {
+/**
+ * Latent frames: rows with an end of row behind each, and an end of frame behind each frame.
+ *
+ * @param codes `[frames][height][width]`
+ */
+export function frameSegments({ height, width }: Size, codes: ArrayLike<number>, frames: number): Segment[] {
   if (codes.length !== frames * height * width) {
     throw new Emu3Error(`${codes.length} codes do not fill ${frames} frame(s) of ${height} x ${width} tokens.`, {
       code: 'shape',

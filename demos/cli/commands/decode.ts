@@ -1,12 +1,15 @@
 import type { Command } from 'commander';
 import { loadVisionTokenizer } from '../../../loader/index.node.js';
+import { checkCodeClip, framesOf } from '../../../loader/pipeline/clip.js';
 import { imagesOf } from '../../../loader/pipeline/pixels.js';
+import type { Size } from '../../../tokenizer/index.node.js';
 import { readCodes } from '../codes.js';
 import { findModel, requireVision } from '../model.js';
 import { addRunOptions, numberOption, type RunChoice } from '../options.js';
 import { checkOutput, writeOutput } from '../output.js';
 import { encodePng } from '../pictures.js';
 import { withDevice, type Terminal } from '../terminal.js';
+import { checkVideoOutput, writeVideo } from '../video-output.node.js';
 
 interface DecodeOptions extends RunChoice {
   output?: string;
@@ -16,26 +19,43 @@ interface DecodeOptions extends RunChoice {
 export function addDecode(program: Command, terminal: Terminal): void {
   const command = program
     .command('decode')
-    .description('turn vision tokens back into a picture')
+    .description('turn vision tokens back into a picture or a clip')
     .argument('<codes>', 'a .json or .safetensors file that `emu3 encode` wrote')
-    .option('-o, --output <file>', 'PNG file (default: the codes with .png)')
+    .option(
+      '-o, --output <file>',
+      'PNG file; of a clip .webp, .gif, .png or a folder (default: the codes with .png, of a clip with .webp)',
+    )
     .option('--scale <n>', 'write every pixel as n x n pixels', numberOption({ from: 1, to: 64, whole: true }), 1);
   addRunOptions(command).action((codes: string, options: DecodeOptions) => decodeCodes(terminal, codes, options));
 }
 
 async function decodeCodes(terminal: Terminal, path: string, options: DecodeOptions): Promise<void> {
-  const output = options.output ?? path.replace(/\.[^./\\]*$/, '') + '.png';
-  await checkOutput(output);
+  const codes = await readCodes(path);
+  const isClip = 'frames' in codes;
+  const output = options.output ?? path.replace(/\.[^./\\]*$/, '') + (isClip ? '.webp' : '.png');
+  await (isClip ? checkVideoOutput(output) : checkOutput(output));
   const folder = requireVision(await findModel(options.model));
-  const { height, width, codes } = await readCodes(path);
   const { signal } = terminal;
   await withDevice(terminal, options, async (device) => {
     const { tokenizer } = await loadVisionTokenizer(device, folder, { signal });
-    const clip = await tokenizer.decode({ batch: 1, frames: 1, height, width, codes }, true, signal);
-    const [picture] = imagesOf(clip);
-    await writeOutput(output, await encodePng(picture, options.scale));
-    const size = { height: picture.height * options.scale, width: picture.width * options.scale };
-    if (options.json) terminal.out(`${JSON.stringify({ output, ...size })}\n`);
-    else terminal.out(`${height}x${width} tokens -> ${size.height}x${size.width} pixels -> ${output}\n`);
+    const { scale, json } = options;
+    const tell = (what: object, tokens: string, { height, width }: Size): void => {
+      const size = { height: height * scale, width: width * scale };
+      if (json) terminal.out(`${JSON.stringify({ output, ...size, ...what })}\n`);
+      else terminal.out(`${tokens} tokens -> ${size.height}x${size.width} pixels -> ${output}\n`);
+    };
+    const { height, width } = codes;
+    if ('frames' in codes) {
+      checkCodeClip(codes, tokenizer.config.codebook_size, path);
+      const { framesPerSecond } = codes;
+      const frames = framesOf(await tokenizer.decodeClip({ ...codes, batch: 1 }, { signal }));
+      await writeVideo(output, { frames, framesPerSecond }, scale);
+      tell({ frames: frames.length, framesPerSecond }, `${codes.frames}x${height}x${width}`, frames[0]);
+    } else {
+      const clip = await tokenizer.decode({ batch: 1, frames: 1, height, width, codes: codes.codes }, true, signal);
+      const [picture] = imagesOf(clip);
+      await writeOutput(output, await encodePng(picture, scale));
+      tell({}, `${height}x${width}`, picture);
+    }
   });
 }

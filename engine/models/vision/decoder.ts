@@ -27,6 +27,17 @@ export function decode(
   quantized: Tensor,
   firstFrameOnly: boolean,
 ): Tensor {
+  const both = decodeTime(context, config, quantized);
+  return decodeFrames(context, config, firstFrameOnly ? slice(context.graph, both, 0, 1, 1) : both);
+}
+
+/**
+ * The part of the decoder over time, which sees no later frame.
+ *
+ * @param quantized codebook vectors, [B, T', h, w, embed_dim].
+ * @returns the latent frames and, behind them, what the norms are conditioned on: [2 B, 4 T', h, w, embed_dim].
+ */
+export function decodeTime(context: VisionContext, config: VisionConfig, quantized: Tensor): Tensor {
   const { graph, trace } = context;
   const z = causalConv(context, 'post_quant_conv', quantized, [3, 1, 1]);
   trace?.('post_quant_conv', z);
@@ -39,8 +50,18 @@ export function decode(
     trace?.(`decoder.time_conv.${index}`, both);
     both = silu(graph, both);
   }
-  if (firstFrameOnly) both = slice(graph, both, 0, 1, 1);
-  const batch = quantized.shape[0];
+  return both;
+}
+
+/**
+ * The part of the decoder that sees each frame alone.
+ *
+ * @param both what {@link decodeTime} gives, [2 B, T, h, w, embed_dim].
+ * @returns pixels around -1..1, [B, T, 8 h, 8 w, 3].
+ */
+export function decodeFrames(context: VisionContext, config: VisionConfig, both: Tensor): Tensor {
+  const { graph, trace } = context;
+  const batch = both.shape[0] / 2;
   const conditioning = slice(graph, both, batch, batch);
 
   let x = conv3x3(context, 'decoder.conv_in', slice(graph, both, 0, batch));

@@ -28,7 +28,20 @@ export interface EncoderResult {
  *   done once and repeated before the temporal part.
  */
 export function encode(context: VisionContext, config: VisionConfig, pixels: Tensor): EncoderResult {
-  const { graph, trace } = context;
+  let x = encodeFrames(context, config, pixels);
+  const repeats = x.shape[1] === 1 ? temporalHalvings(config) : 0;
+  for (let index = 0; index < repeats; index++) x = upsampleTime(context.graph, x);
+  return encodeTime(context, config, x);
+}
+
+/**
+ * The part of the encoder that sees each frame alone.
+ *
+ * @param pixels [B, T, H, W, 3] in -1..1.
+ * @returns [B, T, h, w, z_channels].
+ */
+export function encodeFrames(context: VisionContext, config: VisionConfig, pixels: Tensor): Tensor {
+  const { trace } = context;
   const levels = config.ch_mult.length;
   let x = conv3x3(context, 'encoder.conv_in', pixels);
   trace?.('encoder.conv_in', x);
@@ -49,10 +62,18 @@ export function encode(context: VisionContext, config: VisionConfig, pixels: Ten
   x = residualBlock(context, 'encoder.mid.block_2', x);
   x = conv3x3(context, 'encoder.conv_out', normAndActivate(context, 'encoder.norm_out', x, undefined));
   trace?.('encoder.conv_out', x);
+  return x;
+}
 
-  const halvings = temporalHalvings(config);
-  if (x.shape[1] === 1) for (let index = 0; index < halvings; index++) x = upsampleTime(graph, x);
-  for (let index = 0; index < halvings; index++) {
+/**
+ * The part of the encoder over time, which sees no later frame.
+ *
+ * @param frames what {@link encodeFrames} gives, [B, T, h, w, z_channels].
+ */
+export function encodeTime(context: VisionContext, config: VisionConfig, frames: Tensor): EncoderResult {
+  const { graph, trace } = context;
+  let x = frames;
+  for (let index = 0; index < temporalHalvings(config); index++) {
     x = causalConv(context, `encoder.time_conv.${index}.conv`, x, [4, 3, 3], 2);
     trace?.(`encoder.time_conv.${index}`, x);
     x = silu(graph, x);

@@ -5,40 +5,18 @@ import { Graph, Program, type Tensor } from '../../graph/index.js';
 import { lookUpCodes, quantize } from '../../ops/vector-quantizer.js';
 import { GpuTensor } from '../../tensor.js';
 import type { VisionContext } from './blocks.js';
+import { ClipPasses, type ClipEvents } from './clip-passes.js';
+import type { CodeClip, EncodedClip, PixelClip } from './clips.js';
 import { spatialFactor, type VisionConfig } from './config.js';
 import { decode } from './decoder.js';
 import { encode } from './encoder.js';
+import { KeptPrograms, type Compiled } from './kept-programs.js';
 import type { VisionWeights } from './weights.js';
 
-/** Pixels in -1..1, channels last: [batch, frames, height, width, 3] flattened. An image has one frame. */
-export interface PixelClip {
-  readonly batch: number;
-  readonly frames: number;
-  readonly height: number;
-  readonly width: number;
-  readonly data: Float32Array;
-}
-
-/** Vision tokens, [batch, frames, height, width] flattened, each below `codebook_size`. `frames` are latent frames. */
-export interface CodeClip {
-  readonly batch: number;
-  readonly frames: number;
-  readonly height: number;
-  readonly width: number;
-  readonly codes: Uint32Array;
-}
-
-export interface EncodedClip extends CodeClip {
-  /** Before `quant_conv`, [batch, frames, height, width, z_channels]. */
-  readonly encoderOut: Float32Array;
-  /** What was quantised, [batch, frames, height, width, embed_dim]. */
-  readonly latent: Float32Array;
-}
-
-interface Compiled<Outputs> {
-  readonly program: Program;
-  readonly input: GpuTensor;
-  readonly outputs: Outputs;
+interface EncoderOutputs {
+  readonly encoderOut: Tensor;
+  readonly latent: Tensor;
+  readonly codes: Tensor;
 }
 
 /** Compiled shapes kept at a time, for encoding and decoding each. */
@@ -49,16 +27,15 @@ export class VisionTokenizer {
   readonly config: VisionConfig;
   private readonly device: Device;
   private readonly weights: VisionWeights;
-  private readonly encoders = new Map<
-    string,
-    Promise<Compiled<{ encoderOut: Tensor; latent: Tensor; codes: Tensor }>>
-  >();
-  private readonly decoders = new Map<string, Promise<Compiled<{ pixels: Tensor }>>>();
+  private readonly encoders = new KeptPrograms<EncoderOutputs>(keptPrograms);
+  private readonly decoders = new KeptPrograms<{ pixels: Tensor }>(keptPrograms);
+  private readonly passes: ClipPasses;
 
   constructor(device: Device, config: VisionConfig, weights: VisionWeights) {
     this.device = device;
     this.config = config;
     this.weights = weights;
+    this.passes = new ClipPasses(device, config, weights);
   }
 
   private context(graph: Graph): VisionContext {
@@ -74,7 +51,7 @@ export class VisionTokenizer {
     throwIfAborted(signal, 'encode');
     const { batch, frames, height, width } = pixels;
     this.checkPixels(pixels);
-    const { program, input, outputs } = await remember(this.encoders, [batch, frames, height, width], () =>
+    const { program, input, outputs } = await this.encoders.take([batch, frames, height, width], () =>
       this.compileEncoder(pixels),
     );
     input.write(pixels.data);
@@ -111,9 +88,7 @@ export class VisionTokenizer {
     }
   }
 
-  private async compileEncoder(
-    pixels: PixelClip,
-  ): Promise<Compiled<{ encoderOut: Tensor; latent: Tensor; codes: Tensor }>> {
+  private async compileEncoder(pixels: PixelClip): Promise<Compiled<EncoderOutputs>> {
     const { batch, frames, height, width } = pixels;
     const graph = new Graph(this.device.traits);
     const shape = [batch, frames, height, width, this.config.in_channels];
@@ -137,6 +112,36 @@ export class VisionTokenizer {
   async decode(clip: CodeClip, image: boolean, signal?: AbortSignal): Promise<PixelClip> {
     throwIfAborted(signal, 'decode');
     const { batch, frames, height, width, codes } = clip;
+    this.checkCodes(clip, image);
+    const { program, input, outputs } = await this.decoders.take([batch, frames, height, width, Number(image)], () =>
+      this.compileDecoder(clip, image),
+    );
+    input.write(codes);
+    program.run();
+    const [, outFrames, outHeight, outWidth] = outputs.pixels.shape;
+    const data = await program.output(outputs.pixels).readFloat32();
+    return { batch, frames: outFrames, height: outHeight, width: outWidth, data };
+  }
+
+  /**
+   * {@link encode} for clips of any length: frames go through the GPU a few at a time, and only their latents, which are
+   * small, meet in the part over time. So the memory it takes does not grow with the clip.
+   *
+   * @param onFrames told how many of the clip's frames are done.
+   * @throws Emu3Error as {@link encode}; a single frame is no clip.
+   */
+  async encodeClip(pixels: PixelClip, events: ClipEvents = {}): Promise<EncodedClip> {
+    this.checkPixels(pixels);
+    return this.passes.encode(pixels, events);
+  }
+
+  /** {@link decode} for clips of any length, in the way of {@link encodeClip}. */
+  async decodeClip(clip: CodeClip, events: ClipEvents = {}): Promise<PixelClip> {
+    this.checkCodes(clip, false);
+    return this.passes.decode(clip, events);
+  }
+
+  private checkCodes({ batch, frames, height, width, codes }: CodeClip, image: boolean): void {
     if (codes.length !== batch * frames * height * width || codes.length === 0 || (image && frames !== 1)) {
       throw new Emu3Error(`${codes.length} codes are not ${batch} x ${frames} x ${height} x ${width}.`, {
         code: 'image',
@@ -152,16 +157,6 @@ export class VisionTokenizer {
         fix: 'Use codes of this tokenizer.',
       });
     }
-    const { program, input, outputs } = await remember(
-      this.decoders,
-      [batch, frames, height, width, Number(image)],
-      () => this.compileDecoder(clip, image),
-    );
-    input.write(codes);
-    program.run();
-    const [, outFrames, outHeight, outWidth] = outputs.pixels.shape;
-    const data = await program.output(outputs.pixels).readFloat32();
-    return { batch, frames: outFrames, height: outHeight, width: outWidth, data };
   }
 
   private async compileDecoder(clip: CodeClip, image: boolean): Promise<Compiled<{ pixels: Tensor }>> {
@@ -182,32 +177,8 @@ export class VisionTokenizer {
 
   /** Frees the compiled programs; the weights stay. */
   async destroy(): Promise<void> {
-    for (const kept of [this.encoders, this.decoders]) {
-      for (const compiled of kept.values()) release(await compiled);
-      kept.clear();
-    }
+    await this.encoders.destroy();
+    await this.decoders.destroy();
+    await this.passes.destroy();
   }
-}
-
-async function remember<Outputs>(
-  kept: Map<string, Promise<Compiled<Outputs>>>,
-  shape: readonly number[],
-  compile: () => Promise<Compiled<Outputs>>,
-): Promise<Compiled<Outputs>> {
-  const key = shape.join('x');
-  const known = kept.get(key);
-  if (known) return known;
-  const [oldest] = kept;
-  if (kept.size >= keptPrograms && oldest) {
-    kept.delete(oldest[0]);
-    release(await oldest[1]);
-  }
-  const compiled = compile();
-  kept.set(key, compiled);
-  return compiled;
-}
-
-function release({ program, input }: Compiled<unknown>): void {
-  program.destroy();
-  input.destroy();
 }
