@@ -111,7 +111,7 @@ describe('train', () => {
   it('refuses fewer steps than the warm-up before it renders artwork', async () => {
     const { code, err } = await cli(['train', 'nano', '--run', join(folder, 'r'), '--output', folder, '--steps', '5']);
     expect(code).toBe(1);
-    expect(err).toContain('--steps of the tokenizer');
+    expect(err).toContain('--steps of tokenizer');
     expect(err).not.toContain('adapter');
   });
 
