@@ -1,181 +1,235 @@
-import sharp from 'sharp';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { emojiChecker, encodeSheet, scoreControls, scorePictures } from '../../demos/nano/check/check.node.js';
-import { ConceptChecker, shufflePrompts } from '../../demos/nano/check/checker.js';
-import { contactSheet } from '../../demos/nano/check/contact-sheet.js';
-import { addNoise, blurPicture, quantiseBlocks, shiftPicture } from '../../demos/nano/check/degrade.js';
-import { meanSquaredError, psnr, ssim } from '../../demos/nano/check/metrics.js';
-import { loadEmojiDataset } from '../../demos/nano/data/dataset.node.js';
-import type { EmojiItem } from '../../demos/nano/data/dataset.node.js';
+import { SceneChecker, type FoundThing } from '../../demos/nano/check/checker.js';
+import { watchClip } from '../../demos/nano/check/clip.js';
+import { addNoise, blurPicture, quantiseBlocks, shiftPicture, tintPicture } from '../../demos/nano/check/degrade.js';
+import { Artwork } from '../../demos/nano/world/draw.node.js';
+import { directionOf } from '../../demos/nano/world/questions.js';
+import { SeededRandom } from '../../demos/nano/world/random.js';
+import {
+  drawClip,
+  drawScene,
+  pictureSize,
+  sceneKinds,
+  type Scene,
+  type SceneObject,
+} from '../../demos/nano/world/scene.js';
+import { backgroundPaints, motionKinds, paints, styles, trainedStyles } from '../../demos/nano/world/words.js';
+import type { RgbImage } from '../../tokenizer/index.js';
 
-let items: EmojiItem[];
+let artwork: Artwork;
+let checker: SceneChecker;
 beforeAll(async () => {
-  items = (await loadEmojiDataset()).items;
+  artwork = await Artwork.load();
+  checker = new SceneChecker(artwork);
 });
 
-/** A seventh of the pictures, of both styles. */
-function sample(): EmojiItem[] {
-  return items.filter((_, index) => index % 7 === 0);
+function imageOf(rgb: Uint8Array): RgbImage {
+  const side = Math.sqrt(rgb.length / 3);
+  return { rgb: Uint8Array.from(rgb), width: side, height: side };
 }
 
-describe('the checker', () => {
-  it('names all true artwork, and most of it when badly damaged', async () => {
-    const controls = await scoreControls(sample());
-    const perfect = { conceptAccuracy: 1, styleAccuracy: 1, exactAccuracy: 1, conceptAccuracyInStyle: 1 };
-    expect(controls.artwork).toMatchObject({ ...perfect, meanDistance: 0 });
-    for (const name of ['blurred', 'noisy', 'shifted', 'coarselyCoded']) {
-      expect(controls[name]?.exactAccuracy, name).toBeGreaterThan(0.97);
-      expect(controls[name]?.meanDistance, name).toBeGreaterThan(0);
+/** Finds the things of a scene among those found, by where they are; `extra` counts what nothing stands for. */
+function compare(
+  scene: Scene,
+  image: RgbImage,
+): { right: number; things: number; extra: number; sight: ReturnType<SceneChecker['check']> } {
+  const scale = image.width / pictureSize;
+  const sight = checker.check(image);
+  const left: FoundThing[] = [...sight.things];
+  let right = 0;
+  for (const { noun, color, x, y } of scene.objects) {
+    const index = left.findIndex(({ box }) => Math.hypot(box.x - x * scale, box.y - y * scale) < 8 * scale);
+    if (index < 0) continue;
+    const [found] = left.splice(index, 1);
+    right += Number(found.noun === noun && checker.isOfColor(found, color));
+  }
+  return { right, things: scene.objects.length, extra: left.length + sight.unknown.length, sight };
+}
+
+function share(
+  change: (rgb: Uint8Array, index: number) => Uint8Array,
+  perKind: number,
+  side = pictureSize,
+): Record<'right' | 'extra' | 'background' | 'style', number> {
+  const random = new SeededRandom(31);
+  const sum = { right: 0, things: 0, extra: 0, background: 0, style: 0, scenes: 0 };
+  for (const kind of sceneKinds) {
+    for (let index = 0; index < perKind; index++) {
+      const scene = drawScene(random, { kind, styles });
+      const { right, things, extra, sight } = compare(scene, imageOf(change(artwork.picture(scene, 0, side), index)));
+      sum.right += right;
+      sum.things += things;
+      sum.extra += extra;
+      sum.background += Number(sight.background === scene.background);
+      sum.style += Number(sight.style === scene.style);
+      sum.scenes += 1;
     }
+  }
+  const { right, things, extra, background, style, scenes } = sum;
+  return { right: right / things, extra: extra / things, background: background / scenes, style: style / scenes };
+}
+
+describe('the checker on pictures', () => {
+  it('finds everything in clean scenes of every kind and style', () => {
+    const figures = share((rgb) => rgb, 20);
+    expect(figures.right).toBeGreaterThanOrEqual(0.99);
+    expect(figures.extra).toBe(0);
+    expect(figures.background).toBe(1);
+    expect(figures.style).toBeGreaterThan(0.95);
   });
 
-  it('fails pictures under shuffled prompts', async () => {
-    const { shuffledPrompts } = await scoreControls(sample());
-    expect(shuffledPrompts?.conceptAccuracy).toBeLessThan(0.02);
-    expect(shuffledPrompts?.conceptAccuracyInStyle).toBeLessThan(0.1);
-    expect(shuffledPrompts?.styleAccuracy).toBeGreaterThan(0.25);
-    expect(shuffledPrompts?.styleAccuracy).toBeLessThan(0.75);
+  it.each<[string, (rgb: Uint8Array, index: number) => Uint8Array]>([
+    ['blurred', (rgb) => blurPicture(rgb, 1.5)],
+    ['noisy', (rgb, index) => addNoise(rgb, 16, index)],
+    ['shifted', (rgb) => shiftPicture(rgb, 1, -2)],
+    ['in wrong shades', tintPicture],
+    ['coarsely coded', (rgb) => quantiseBlocks(rgb, 40)],
+    ['all at once', (rgb, index) => addNoise(quantiseBlocks(blurPicture(tintPicture(rgb), 0.7), 16), 8, index)],
+  ])('finds nearly everything in scenes %s', (_, change) => {
+    const figures = share(change, 8);
+    expect(figures.right).toBeGreaterThanOrEqual(0.95);
+    expect(figures.extra).toBeLessThan(0.02);
+    expect(figures.background).toBe(1);
   });
 
-  it('fails blank pictures and noise', async () => {
-    const blank = new Uint8Array(64 * 64 * 3).fill(255);
-    const junk = [
-      blank,
-      addNoise(
-        blank.map(() => 128),
-        80,
-        3,
-      ),
-    ];
-    for (const rgb of junk) {
-      const scores = await scorePictures(sample().map(({ concept, style }) => ({ concept, style, rgb })));
-      expect(scores.conceptAccuracy).toBeLessThan(0.03);
-      // Blurred or noisy artwork stays within 0.04 of its template.
-      expect(scores.meanDistance).toBeGreaterThan(0.25);
+  it('finds everything in larger pictures', () => {
+    const figures = share((rgb) => rgb, 4, 96);
+    expect(figures.right).toBeGreaterThanOrEqual(0.99);
+    expect(figures.extra).toBe(0);
+  });
+
+  it('takes things apart that touch', () => {
+    const random = new SeededRandom(4);
+    let right = 0;
+    const trials = 12;
+    for (let trial = 0; trial < trials; trial++) {
+      const [a, b] = drawScene(random, { kind: 'binding', styles: trainedStyles }).objects;
+      const objects = [
+        { ...a, x: 20, y: 32 },
+        { ...b, x: 44, y: 28 },
+      ];
+      right += compare(
+        { style: 'noto', background: 'gray', objects },
+        imageOf(artwork.picture({ style: 'noto', background: 'gray', objects })),
+      ).right;
     }
+    expect(right / (2 * trials)).toBeGreaterThan(0.8);
   });
 
-  it('tells the concept apart from the style', async () => {
-    const swapped = sample().map(({ concept, style, rgb }) => ({
-      concept,
-      style: style === 'noto' ? 'fluent' : 'noto',
-      rgb,
+  it('finds nothing in an empty picture, and knows neither noise nor most blocks and blends', () => {
+    for (const paint of Object.values(backgroundPaints)) {
+      const empty = Uint8Array.from({ length: 64 * 64 * 3 }, (_, index) => paint[index % 3]);
+      expect(checker.check(imageOf(empty))).toMatchObject({ things: [], unknown: [] });
+    }
+    const random = new SeededRandom(8);
+    const noise = Uint8Array.from({ length: 64 * 64 * 3 }, () => random.integer(256));
+    expect(checker.check(imageOf(noise)).things.length).toBeLessThan(3);
+    let known = 0;
+    const trials = 25;
+    for (let trial = 0; trial < trials; trial++) {
+      const [one, other] = random.shuffled(drawScene(random, { kind: 'mixed' }).objects).map((object): Uint8Array => {
+        const middle: SceneObject = { ...object, x: 32, y: 32 };
+        return artwork.picture({ style: 'fluent', background: 'gray', objects: [middle] });
+      });
+      const blend = one.map((value, index) => (value + other[index]) >> 1);
+      const block = Uint8Array.from({ length: 64 * 64 * 3 }, (_, index) => {
+        const [x, y] = [Math.floor(index / 3) % 64, Math.floor(index / 192)];
+        const isInside = Math.abs(x - 32) < 12 && Math.abs(y - 32) < 6 + (trial % 6);
+        return (isInside ? paints.blue : backgroundPaints.white)[index % 3];
+      });
+      known += checker.check(imageOf(blend)).things.length + checker.check(imageOf(block)).things.length;
+    }
+    expect(known / (2 * trials)).toBeLessThan(0.35);
+  });
+
+  it('takes artwork for the colour it has by itself', () => {
+    const star = { noun: 'star', style: 'noto' } as const;
+    expect(checker.isOfColor({ ...star, color: undefined }, 'yellow')).toBe(true);
+    expect(checker.isOfColor({ ...star, color: 'yellow' }, undefined)).toBe(true);
+    expect(checker.isOfColor({ ...star, color: undefined }, 'red')).toBe(false);
+    expect(checker.isOfColor({ ...star, color: 'red' }, 'yellow')).toBe(false);
+    expect(checker.isOfColor({ noun: 'house', style: 'noto', color: undefined }, 'red')).toBe(false);
+  });
+
+  it('refuses pictures it cannot look at', () => {
+    const shape = expect.objectContaining({ code: 'shape' });
+    expect(() => checker.check({ rgb: new Uint8Array(64 * 32 * 3), width: 64, height: 32 })).toThrow(shape);
+    expect(() => checker.check({ rgb: new Uint8Array(12), width: 64, height: 64 })).toThrow(shape);
+    expect(() => checker.check({ rgb: new Uint8Array(8 * 8 * 3), width: 8, height: 8 })).toThrow(shape);
+  });
+});
+
+describe('the checker on clips', () => {
+  function figures(change: (rgb: Uint8Array, index: number) => Uint8Array, perKind: number): Record<string, number> {
+    const random = new SeededRandom(9);
+    const sum = {
+      thing: 0,
+      kind: 0,
+      direction: 0,
+      speedError: 0,
+      consistency: 0,
+      bystander: 0,
+      bystanders: 0,
+      clips: 0,
+    };
+    for (const kind of motionKinds) {
+      for (let index = 0; index < perKind; index++) {
+        const scene = drawClip(random, { kind });
+        const frames = artwork.clip(scene).map((rgb, frame) => imageOf(change(rgb, 12 * index + frame)));
+        const { tracks } = watchClip(checker, frames);
+        const [moving, still] = scene.objects;
+        const track = tracks.find(
+          ({ noun, color, style }) =>
+            noun === moving.noun && style !== undefined && checker.isOfColor({ noun, color, style }, moving.color),
+        );
+        sum.clips += 1;
+        if (still !== undefined) {
+          sum.bystanders += 1;
+          sum.bystander += Number(tracks.some((each) => each.noun === still.noun && each.kind === undefined));
+        }
+        if (track === undefined) continue;
+        const pace = (moving.motion?.speed ?? 0) * (kind === 'leaves' ? 1.5 : 1);
+        sum.thing += 1;
+        sum.kind += Number(track.kind === kind);
+        sum.direction += Number(track.direction === directionOf(moving));
+        sum.speedError += directionOf(moving) === undefined ? 0 : Math.abs(track.speed - pace);
+        sum.consistency += track.consistency;
+      }
+    }
+    const { clips, bystanders, bystander, ...rest } = sum;
+    const means = Object.fromEntries(Object.entries(rest).map(([name, value]) => [name, value / clips]));
+    return { ...means, bystander: bystander / bystanders };
+  }
+
+  it('names thing, motion, direction and speed', () => {
+    const clean = figures((rgb) => rgb, 2);
+    for (const name of ['thing', 'kind', 'direction', 'bystander']) expect(clean[name], name).toBe(1);
+    expect(clean['consistency']).toBeGreaterThan(0.99);
+    expect(clean['speedError']).toBeLessThan(0.02);
+  });
+
+  it('does so with damaged frames', () => {
+    const damaged = figures((rgb, index) => addNoise(quantiseBlocks(blurPicture(rgb, 0.8), 20), 8, index), 2);
+    for (const name of ['thing', 'kind', 'direction', 'consistency'])
+      expect(damaged[name], name).toBeGreaterThanOrEqual(0.95);
+    expect(damaged['speedError']).toBeLessThan(0.1);
+  });
+
+  it('measures flicker on the background', () => {
+    const scene = drawClip(new SeededRandom(2), { kind: 'moves up' });
+    const still = artwork.clip(scene).map(imageOf);
+    expect(watchClip(checker, still).flicker).toBeLessThan(0.01);
+    const flickering = still.map(({ rgb, ...size }, frame) => ({
+      ...size,
+      rgb: rgb.map((value) => Math.max(0, value - 2 * (frame % 2))),
     }));
-    const scores = await scorePictures(swapped);
-    expect(scores).toMatchObject({ count: swapped.length, conceptAccuracy: 1, styleAccuracy: 0, exactAccuracy: 0 });
-    expect(scores.conceptAccuracyInStyle).toBeGreaterThan(0.5);
-    expect(scores.conceptAccuracyInStyle).toBeLessThan(1);
+    expect(watchClip(checker, flickering).flicker).toBeCloseTo(2, 1);
   });
 
-  it('searches one style when told to', async () => {
-    const checker = await emojiChecker();
-    const owl = items.find((item) => item.id === 'owl/noto');
-    expect(checker.nearestConcept(owl?.rgb ?? new Uint8Array())).toEqual({
-      concept: 'owl',
-      style: 'noto',
-      distance: 0,
-    });
-    expect(checker.nearestConcept(owl?.rgb ?? new Uint8Array(), 'fluent')).toMatchObject({ style: 'fluent' });
-  });
-
-  it('refuses what it cannot compare', async () => {
-    const checker = await emojiChecker();
-    const white = new Uint8Array(64 * 64 * 3).fill(255);
-    expect(() => checker.nearestConcept(new Uint8Array(12))).toThrow(expect.objectContaining({ code: 'shape' }));
-    expect(() => checker.nearestConcept(white, 'cubist')).toThrow(expect.objectContaining({ code: 'argument' }));
-    expect(() => checker.score([])).toThrow(expect.objectContaining({ code: 'argument' }));
-    expect(() => new ConceptChecker([])).toThrow(expect.objectContaining({ code: 'argument' }));
-    const picture = { concept: 'owl', style: 'noto', rgb: white };
-    expect(() => new ConceptChecker([picture, picture])).toThrow(expect.objectContaining({ code: 'duplicate' }));
-  });
-});
-
-describe('shufflePrompts', () => {
-  it('keeps every picture and gives it another concept', () => {
-    const shuffled = shufflePrompts(items, 1);
-    expect(new Set(shuffled.map((picture) => picture.rgb)).size).toBe(items.length);
-    const conceptOf = new Map(items.map((item) => [item.rgb, item.concept]));
-    expect(shuffled.filter((picture) => conceptOf.get(picture.rgb) === picture.concept)).toEqual([]);
-    const prompts = (seed: number): string[] =>
-      shufflePrompts(items, seed).map(({ concept, style }) => `${concept}, ${style}`);
-    expect(prompts(1)).toEqual(shuffled.map(({ concept, style }) => `${concept}, ${style}`));
-    expect(prompts(2)).not.toEqual(prompts(1));
-  });
-});
-
-describe('metrics', () => {
-  it('give known values', () => {
-    const grey = new Uint8Array(16 * 16 * 3).fill(100);
-    const lighter = grey.map((value) => value + 16);
-    expect(meanSquaredError(grey, lighter)).toBe(256);
-    expect(psnr(grey, lighter)).toBeCloseTo(10 * Math.log10(65025 / 256), 10);
-    expect(psnr(grey, grey)).toBe(Infinity);
-    // Two flat pictures: only the luminance term is left, (2 * 100 * 116 + C1) / (100^2 + 116^2 + C1).
-    expect(ssim(grey, lighter, 16)).toBeCloseTo((2 * 100 * 116 + 6.5025) / (100 ** 2 + 116 ** 2 + 6.5025), 8);
-    expect(ssim(grey, grey, 16)).toBeCloseTo(1, 12);
-  });
-
-  it('fall with damage, and structure tells inversion from blur', () => {
-    const rgb = items[10]?.rgb ?? new Uint8Array();
-    const light = blurPicture(rgb, 0.6);
-    const heavy = blurPicture(rgb, 2);
-    expect(psnr(rgb, light)).toBeGreaterThan(psnr(rgb, heavy));
-    expect(ssim(rgb, light, 64)).toBeGreaterThan(ssim(rgb, heavy, 64));
-    expect(
-      ssim(
-        rgb,
-        rgb.map((value) => 255 - value),
-        64,
-      ),
-    ).toBeLessThan(0.2);
-  });
-
-  it('refuse pictures of different sizes', () => {
-    expect(() => psnr(new Uint8Array(3), new Uint8Array(6))).toThrow(expect.objectContaining({ code: 'shape' }));
-    const small = new Uint8Array(8 * 8 * 3);
-    expect(() => ssim(small, small, 8)).toThrow(expect.objectContaining({ code: 'shape' }));
-  });
-});
-
-describe('damage', () => {
-  it('is what it says', () => {
-    const dot = new Uint8Array(64 * 64 * 3).fill(255);
-    dot.fill(0, (20 * 64 + 20) * 3, (20 * 64 + 20) * 3 + 3);
-    expect(shiftPicture(dot, 2, -3).indexOf(0)).toBe((17 * 64 + 22) * 3);
-    const noisy = addNoise(new Uint8Array(64 * 64 * 3).fill(128), 10, 1);
-    expect(Math.sqrt(meanSquaredError(noisy, new Uint8Array(noisy.length).fill(128)))).toBeCloseTo(10, 0);
-    const rgb = items[3]?.rgb ?? new Uint8Array();
-    expect(psnr(rgb, quantiseBlocks(rgb, 0.01))).toBeGreaterThan(60);
-    expect(psnr(rgb, quantiseBlocks(rgb, 24))).toBeGreaterThan(psnr(rgb, quantiseBlocks(rgb, 96)));
-    expect(blurPicture(new Uint8Array(64 * 64 * 3).fill(77), 2)).toEqual(new Uint8Array(64 * 64 * 3).fill(77));
-  });
-});
-
-describe('contactSheet', () => {
-  it('places the pictures and survives PNG', async () => {
-    const red = Uint8Array.from({ length: 4 * 4 * 3 }, (_, index) => (index % 3 === 0 ? 255 : 0));
-    const blue = Uint8Array.from({ length: 4 * 4 * 3 }, (_, index) => (index % 3 === 2 ? 255 : 0));
-    const sheet = contactSheet([red, blue, blue], 2, 3);
-    expect([sheet.width, sheet.height, sheet.rgb.length]).toEqual([30, 30, 2700]);
-    const pixel = (column: number, row: number): number[] => [...sheet.rgb.slice((row * 30 + column) * 3).slice(0, 3)];
-    expect([pixel(2, 2), pixel(13, 13), pixel(16, 2), pixel(2, 16)]).toEqual([
-      [255, 0, 0],
-      [255, 0, 0],
-      [0, 0, 255],
-      [0, 0, 255],
-    ]);
-    expect(pixel(14, 2)).toEqual([208, 208, 208]);
-    const decoded = await sharp(await encodeSheet(sheet))
-      .removeAlpha()
-      .raw()
-      .toBuffer();
-    expect(new Uint8Array(decoded)).toEqual(sheet.rgb);
-  });
-
-  it('refuses uneven pictures', () => {
-    expect(() => contactSheet([], 2)).toThrow(expect.objectContaining({ code: 'argument' }));
-    expect(() => contactSheet([new Uint8Array(12), new Uint8Array(27)], 2)).toThrow(
-      expect.objectContaining({ code: 'shape' }),
-    );
+  it('refuses what is no clip', () => {
+    const image = imageOf(new Uint8Array(64 * 64 * 3));
+    expect(() => watchClip(checker, [image, image])).toThrow(expect.objectContaining({ code: 'argument' }));
+    const small = imageOf(new Uint8Array(32 * 32 * 3));
+    expect(() => watchClip(checker, [image, small, image])).toThrow(expect.objectContaining({ code: 'shape' }));
   });
 });

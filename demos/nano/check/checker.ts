@@ -1,175 +1,215 @@
-import { Emu3Error } from '../../../kernels/core/errors.js';
-import { SeededRandom } from '../world/random.js';
-import { coarseDistance, pictureDistance, pictureFeatures } from './features.js';
-import type { PictureFeatures } from './features.js';
+import type { RgbImage } from '../../../tokenizer/index.js';
+import { objectSize, pictureSize, type Box } from '../world/scene.js';
+import type { Background, Color, Noun, Style } from '../world/words.js';
+import { takeOffBackground, type Foreground } from './background.js';
+import { findPatches, longerSide, type Patch } from './components.js';
+import { labPicture } from './lab.js';
+import { likeliestPlace, matchPlaces, type Match } from './match.js';
+import { TemplateBook, type SceneRenderer } from './templates.js';
+import { fineDistance, type Place } from './window.js';
 
-/** A picture with the prompt it belongs to: the true artwork, or one that the model drew for the prompt. */
-export interface LabelledPicture {
-  /** The concept's name, for example `tiger face`. */
-  concept: string;
-  /** The style word, `fluent` or `noto`. */
-  style: string;
-  /** 64 x 64 RGB bytes, rows from the top. */
-  rgb: Uint8Array;
+/** A thing that the checker found. */
+export interface FoundThing {
+  readonly noun: Noun;
+  /** Undefined: the colours of its artwork. */
+  readonly color: Color | undefined;
+  readonly style: Style;
+  /** Of the square that holds the artwork, pixels. */
+  readonly box: Box;
+  /** From 1 (exactly the artwork) down to the threshold of what counts as known. */
+  readonly score: number;
+  /** What is seen of it. */
+  readonly patch: Patch;
 }
 
-/** The template nearest to a picture. */
-export interface Nearest {
-  concept: string;
-  style: string;
-  /** See `pictureDistance`: 0 is the same picture, 2 shares nothing with it. */
-  distance: number;
+/** What a picture shows, from its pixels alone. */
+export interface Sight {
+  readonly background: Background;
+  /** Of most things; undefined without any. */
+  readonly style: Style | undefined;
+  /** Surest first. */
+  readonly things: readonly FoundThing[];
+  /** Patches that look like nothing known. */
+  readonly unknown: readonly Patch[];
+  readonly foreground: Foreground;
 }
 
-/** Shares in [0, 1] over the scored pictures. */
-export interface PictureScores {
-  count: number;
-  /** The nearest of all templates, in whichever style, shows the prompt's concept. This is the headline figure. */
-  conceptAccuracy: number;
-  /** The nearest of all templates has the prompt's style. Half of it is chance. */
-  styleAccuracy: number;
-  /** Both: the nearest of all templates is the very one the prompt names. */
-  exactAccuracy: number;
-  /** The nearest of the templates in the prompt's style shows the prompt's concept. */
-  conceptAccuracyInStyle: number;
-  /** Mean distance to the nearest template: tells drawings from noise, which the shares alone do not. */
-  meanDistance: number;
+export interface CheckOptions {
+  /** Side that things are expected to have, pixels; default as in the world, by the picture's side. */
+  size?: number;
 }
 
-interface Template {
-  concept: string;
-  style: string;
-  features: PictureFeatures;
-}
-
-/** Templates that the coarse maps pass on to the fine comparison. */
-const SHORTLIST = 48;
+/** Farther than this from the background is a thing, CIELAB units. */
+export const foregroundThreshold = 14;
+/** Pieces that fit a square of this many sides of a thing are one thing. */
+const mergeShare = 1.2;
+/** Patches below this share of a thing's square are specks. */
+const speckShare = 0.05;
+/** A patch this many sides of a thing long holds several that touch, or one large one. */
+const splitShare = 1.3;
+/** Things that one patch is taken apart into, at most. */
+const mostTouching = 6;
+/** Where things that touch are looked for: steps in sides of a thing. */
+const splitStep = 1 / 6;
+/** Sizes this near to the expected one are taken for it at first. */
+const sizeTolerance = 0.15;
+/** What is narrower than this share of a thing at the left or right border may be cut off by it. */
+const cutShare = 0.9;
+/** Farther than this from every template is nothing known. */
+export const knownDistance = 0.4;
+/** So is what another noun explains nearly as well: the nearest distance in that of the nearest template of another noun. */
+const knownRatio = 0.75;
+/** Artwork this near to its own painted form is of that colour. */
+const alikeDistance = 0.05;
 
 /**
- * Names the concept and the style of a picture by matching it with the true artwork of every concept in every style.
+ * Says what a picture of the nano world shows. No part of it is learned, and it never sees what the picture was drawn for.
  *
- * Both pictures become differences from white in CIELAB, averaged to 32x32 cells and blurred, so that the blur and the
- * small shifts of a vision tokenizer matter little and colour counts as the eye weighs it. Their squared difference,
- * least over shifts of up to 2 pixels, is divided by the mean of the two pictures' own squares: how much of the drawing
- * differs, whatever the share of white. The 48 templates nearest by 16x16 maps without shifts are compared that way.
+ * The background is the paint that most pixels are near to, in the shade that the picture has it. What differs from it in
+ * CIELAB falls into patches; each is matched with every noun in every colour and style, over small shifts and sizes, by the
+ * share of the drawing that differs (`fineDistance`). A patch is known when that share is small, and much smaller than for
+ * any other noun, as a plain blob is near to many nouns. The colour is that of the nearest template.
  *
- * Compared with plain squared differences of RGB bytes: on every fifth picture of the emoji data set, shifted by 2 pixels,
- * blurred (sigma 3), coarsely coded and with noise all at once, this names the concept of 100 % and RGB bytes of 85 %;
- * matched with the other style's artwork alone, this finds the concept of 72 %, RGB bytes of 49 %.
- *
- * No part of it is learned, and it sees nothing of the prompt but through {@link ConceptChecker.score}.
+ * MEASURED
  */
-export class ConceptChecker {
-  private readonly templates: Template[];
+export class SceneChecker {
+  readonly templates: TemplateBook;
 
-  /**
-   * @param artwork the true pictures, one for each concept and style.
-   * @throws Emu3Error `argument` when there are none, `duplicate` when a pair of concept and style comes twice.
-   */
-  constructor(artwork: readonly LabelledPicture[]) {
-    if (artwork.length === 0) {
-      throw new Emu3Error('A checker needs at least one template.', {
-        code: 'argument',
-        where: 'artwork',
-        fix: 'Pass the items of loadEmojiDataset().',
-      });
-    }
-    const seen = new Set<string>();
-    this.templates = artwork.map(({ concept, style, rgb }) => {
-      const key = `${concept}, ${style}`;
-      if (seen.has(key)) {
-        throw new Emu3Error('Two templates have the same concept and style.', {
-          code: 'duplicate',
-          where: key,
-          fix: 'Pass one picture for each concept and style.',
-        });
-      }
-      seen.add(key);
-      return { concept, style, features: pictureFeatures(rgb) };
-    });
+  /** @param renderer draws the templates, each when it is first needed. */
+  constructor(renderer: SceneRenderer) {
+    this.templates = new TemplateBook(renderer);
   }
 
-  /**
-   * The template nearest to the picture.
-   * @param rgb 64 x 64 x 3 bytes.
-   * @param style search the templates of this style only.
-   * @throws Emu3Error `shape` for another size, `argument` for a style without templates.
-   */
-  nearestConcept(rgb: Uint8Array, style?: string): Nearest {
-    return this.nearest(pictureFeatures(rgb), style);
-  }
-
-  /**
-   * Scores pictures against the prompts they were drawn for.
-   * @throws Emu3Error `argument` for no pictures or a style without templates, `shape` for another picture size.
-   */
-  score(pictures: readonly LabelledPicture[]): PictureScores {
-    if (pictures.length === 0) {
-      throw new Emu3Error('There are no pictures to score.', {
-        code: 'argument',
-        where: 'pictures',
-        fix: 'Pass one picture at least.',
-      });
-    }
-    const sums = { concept: 0, style: 0, exact: 0, inStyle: 0, distance: 0 };
-    for (const { concept, style, rgb } of pictures) {
-      const features = pictureFeatures(rgb);
-      const overall = this.nearest(features);
-      const sameStyle = overall.style === style ? overall : this.nearest(features, style);
-      sums.concept += Number(overall.concept === concept);
-      sums.style += Number(overall.style === style);
-      sums.exact += Number(overall.concept === concept && overall.style === style);
-      sums.inStyle += Number(sameStyle.concept === concept);
-      sums.distance += overall.distance;
-    }
-    const count = pictures.length;
-    return {
-      count,
-      conceptAccuracy: sums.concept / count,
-      styleAccuracy: sums.style / count,
-      exactAccuracy: sums.exact / count,
-      conceptAccuracyInStyle: sums.inStyle / count,
-      meanDistance: sums.distance / count,
-    };
-  }
-
-  private nearest(features: PictureFeatures, style?: string): Nearest {
-    const eligible = style === undefined ? this.templates : this.templates.filter((entry) => entry.style === style);
-    const shortlist = eligible
-      .map((template) => ({ template, coarse: coarseDistance(features, template.features) }))
-      .sort((a, b) => a.coarse - b.coarse)
-      .slice(0, SHORTLIST);
-    let best: Nearest | undefined;
-    for (const { template } of shortlist) {
-      const distance = pictureDistance(features, template.features);
-      if (best === undefined || distance < best.distance) {
-        best = { concept: template.concept, style: template.style, distance };
+  /** @throws Emu3Error `shape` for a picture that is not square, is smaller than 16 pixels or lacks bytes. */
+  check(image: RgbImage, options: CheckOptions = {}): Sight {
+    const foreground = takeOffBackground(labPicture(image));
+    const size = options.size ?? (objectSize * image.width) / pictureSize;
+    const things: FoundThing[] = [];
+    const unknown: Patch[] = [];
+    for (const patch of patchesOf(foreground, size)) {
+      const match = this.matchPatch(foreground, patch, size);
+      if (isKnown(match)) things.push(foundThing(match, patch));
+      else if (longerSide(patch) < splitShare * size) unknown.push(patch);
+      else {
+        const parts = this.takeApart(foreground, patch, size);
+        things.push(...parts.things);
+        unknown.push(...parts.unknown);
       }
     }
-    if (best === undefined) {
-      throw new Emu3Error('No template has this style.', {
-        code: 'argument',
-        where: String(style),
-        fix: 'Use one of the styles of the templates, such as fluent or noto.',
-      });
+    things.sort((a, b) => b.score - a.score);
+    const style = commonest(things.map((thing) => thing.style));
+    return { background: foreground.background, style, things, unknown, foreground };
+  }
+
+  /**
+   * Whether a thing is of this colour: painted so, or with artwork that looks so by itself, as a star is yellow and a heart
+   * red.
+   */
+  isOfColor({ noun, color, style }: Pick<FoundThing, 'noun' | 'color' | 'style'>, asked: Color | undefined): boolean {
+    if (color === asked) return true;
+    if (color !== undefined && asked !== undefined) return false;
+    const [plain, painted] = this.templates
+      .on('white')
+      .filter((template) => template.noun === noun && template.style === style)
+      .filter((template) => template.color === undefined || template.color === (color ?? asked));
+    return fineDistance(plain.view, painted.view) <= alikeDistance;
+  }
+
+  private matchPatch(foreground: Foreground, patch: Patch, size: number): Match {
+    return matchPlaces(foreground, this.templates.on(foreground.background), startsOf(patch, size, foreground.side));
+  }
+
+  /** Finds things that touch, the likeliest first, each wiped out before the next. */
+  private takeApart(whole: Foreground, patch: Patch, size: number): { things: FoundThing[]; unknown: Patch[] } {
+    let rest = only(whole, patch);
+    const things: FoundThing[] = [];
+    const templates = this.templates.on(whole.background);
+    for (let round = 0; round < mostTouching; round++) {
+      const place = likeliestPlace(
+        rest,
+        templates,
+        patchesOf(rest, size).flatMap((part) => placesIn(part, size)),
+      );
+      if (place === undefined) break;
+      const match = matchPlaces(rest, templates, [place]);
+      if (!isKnown(match)) break;
+      things.push(foundThing(match, patchOf(match.place)));
+      rest = without(rest, match.place);
     }
-    return best;
+    return { things, unknown: patchesOf(rest, size) };
   }
 }
 
-/**
- * The same pictures under one another's prompts, for the chance level: in a shuffled round every picture takes the prompt
- * of the next one that has another concept, so that nothing right is left but by confusion of concepts.
- */
-export function shufflePrompts(pictures: readonly LabelledPicture[], seed: number): LabelledPicture[] {
-  const order = new SeededRandom(seed).shuffled(pictures);
-  return order.map((picture, index) => {
-    for (let step = 1; step < order.length; step++) {
-      const prompt = order[(index + step) % order.length];
-      if (prompt && prompt.concept !== picture.concept) {
-        return { concept: prompt.concept, style: prompt.style, rgb: picture.rgb };
-      }
-    }
-    return picture;
+function isKnown({ distance, nextNoun }: Match): boolean {
+  return distance <= knownDistance && distance <= knownRatio * nextNoun;
+}
+
+/** Where the thing of a patch may be: in its middle, or beyond the picture's border if that cuts it off. */
+function startsOf(patch: Patch, size: number, side: number): Place[] {
+  const { left, right, top, bottom } = patch;
+  const measured = longerSide(patch) - 1;
+  const near = Math.abs(measured / size - 1) < sizeTolerance;
+  const middle = { x: (left + right) / 2, y: (top + bottom) / 2 };
+  const starts = (near ? [size] : [measured, size]).map((each) => ({ ...middle, size: each }));
+  const isNarrow = right - left < cutShare * size;
+  if (left === 0 && isNarrow) starts.push({ x: right - size / 2, y: middle.y, size });
+  if (right === side && isNarrow) starts.push({ x: left + size / 2, y: middle.y, size });
+  return starts;
+}
+
+function patchesOf(foreground: Foreground, size: number): Patch[] {
+  return findPatches(foreground, {
+    threshold: foregroundThreshold,
+    mergeWithin: mergeShare * size,
+    smallest: speckShare * size * size,
   });
+}
+
+/** Centres of things of this size that lie in a patch, a step apart, those at its ends among them. */
+function placesIn({ left, right, top, bottom }: Patch, size: number): Place[] {
+  const along = (from: number, to: number): number[] => {
+    const steps = Math.max(0, Math.ceil((to - from - size) / (splitStep * size)));
+    if (steps === 0) return [(from + to) / 2];
+    return Array.from({ length: steps + 1 }, (_, step) => from + size / 2 + ((to - from - size) * step) / steps);
+  };
+  return along(top, bottom).flatMap((y) => along(left, right).map((x) => ({ x, y, size })));
+}
+
+/** The picture with all outside the patch's box taken for background. */
+function only(foreground: Foreground, { left, right, top, bottom }: Patch): Foreground {
+  return wiped(foreground, (x, y) => x < left || x >= right || y < top || y >= bottom);
+}
+
+/** The picture with a place's square taken for background, and a pixel around it. */
+function without(foreground: Foreground, { x, y, size }: Place): Foreground {
+  const reach = size / 2 + 1;
+  return wiped(foreground, (column, row) => Math.max(Math.abs(column + 0.5 - x), Math.abs(row + 0.5 - y)) < reach);
+}
+
+function wiped(foreground: Foreground, isGone: (x: number, y: number) => boolean): Foreground {
+  const { side } = foreground;
+  const [planes, distance] = [foreground.planes.slice(), foreground.distance.slice()];
+  for (let pixel = 0; pixel < distance.length; pixel++) {
+    if (!isGone(pixel % side, Math.floor(pixel / side))) continue;
+    distance[pixel] = 0;
+    for (let plane = 0; plane < 3; plane++) planes[plane * distance.length + pixel] = 0;
+  }
+  return { ...foreground, planes, distance };
+}
+
+function foundThing({ template, place: { x, y, size }, distance }: Match, patch: Patch): FoundThing {
+  const { noun, color, style } = template;
+  return { noun, color, style, box: { x, y, width: size, height: size }, score: 1 - distance / 2, patch };
+}
+
+function patchOf({ x, y, size }: Place): Patch {
+  const [left, top] = [Math.round(x - size / 2), Math.round(y - size / 2)];
+  const side = Math.round(size);
+  return { left, right: left + side, top, bottom: top + side, area: side * side };
+}
+
+function commonest<Value>(values: readonly Value[]): Value | undefined {
+  const counts = new Map<Value, number>();
+  for (const value of values) counts.set(value, (counts.get(value) ?? 0) + 1);
+  return [...counts].sort((a, b) => b[1] - a[1])[0]?.[0];
 }
