@@ -1,6 +1,8 @@
 import type { Device } from '../../engine/device.js';
 import { trainLanguage } from '../nano/train/language.node.js';
+import { trainPreference } from '../nano/train/preference.node.js';
 import {
+  preferenceRecipe,
   pretrainStages,
   qualityStage,
   understandStages,
@@ -79,8 +81,25 @@ const pretraining = pretrainStages.map((recipe) => languageStage(recipe, 'pre-tr
 const understanding = understandStages.map((recipe) => languageStage(recipe, 'understanding'));
 const quality = languageStage(qualityStage, 'quality fine-tuning');
 
+const preference: Stage = {
+  name: preferenceRecipe.name,
+  makes: 'model',
+  train: (device, options) => trainPreference(device, { ...options, output: options.product }),
+  recipe: preferenceRecipe,
+  plot: {
+    title: 'Transformer, preferences',
+    left: { label: 'loss in nats' },
+    right: { label: 'share of pairs ranked right' },
+    series: [
+      { field: 'preferenceLoss', label: 'preference loss' },
+      { field: 'crossEntropy', label: 'cross-entropy' },
+      { field: 'accuracy', label: 'accuracy', right: true },
+    ],
+  },
+};
+
 /** In their order: each starts from what the one before has made. */
-export const stages: readonly Stage[] = [tokenizerStage, ...pretraining, ...understanding, quality];
+export const stages: readonly Stage[] = [tokenizerStage, ...pretraining, ...understanding, quality, preference];
 
 /** What can be trained by name. */
 export const commands: Readonly<Record<string, readonly Stage[]>> = {
@@ -88,5 +107,6 @@ export const commands: Readonly<Record<string, readonly Stage[]>> = {
   pretrain: pretraining,
   understand: understanding,
   qft: [quality],
+  dpo: [preference],
   nano: stages,
 };
