@@ -33,7 +33,7 @@ fn finite(bits: vec4u) -> vec4f {
   return bitcast<vec4f>(select(bits, vec4u(), (bits & vec4u(0x7f800000u)) == vec4u(0x7f800000u)));
 }
 
-// The nearest half, ties to even, but none becomes 0. Not pack2x16float: compilers that see it unpacked again keep the unrounded value.
+// The nearest half, ties to even, but 0 only for 0. Not pack2x16float: compilers that see it unpacked again keep the unrounded value.
 fn halfBits(value: f32) -> u32 {
   let magnitude = min(abs(value), LARGEST);
   let bits = bitcast<u32>(magnitude);

@@ -120,17 +120,18 @@ describe.each(formats)('%s', (format) => {
           const scale = found.groupScales[group];
           const members = values.subarray(from, from + quantizationGroup);
           let squared = 0;
-        const wrong: string[] = [];
-        members.forEach((value, index) => {
-          const level = found.levels[from + index];
-          const error = Math.abs(value - scale * level);
-          squared += error * error;
-          const clipped = value / scale < low - 0.5 ? low : value / scale > high + 0.5 ? high : undefined;
-          const right = clipped === undefined ? error <= Math.abs(scale) * 0.500001 : level === clipped;
-          if (!right || level < low || level > high) wrong.push(`${value} is ${level} of ${scale} at ${from + index}`);
-        });
-        expect(wrong).toEqual([]);
-        // A scale one rounding off is as good as the reference's; a worse choice is not.
+          const wrong: string[] = [];
+          members.forEach((value, index) => {
+            const level = found.levels[from + index];
+            const error = Math.abs(value - scale * level);
+            squared += error * error;
+            const clipped = value / scale < low - 0.5 ? low : value / scale > high + 0.5 ? high : undefined;
+            const right = clipped === undefined ? error <= Math.abs(scale) * 0.500001 : level === clipped;
+            if (!right || level < low || level > high)
+              wrong.push(`${value} is ${level} of ${scale} at ${from + index}`);
+          });
+          expect(wrong).toEqual([]);
+          // A scale one rounding off is as good as the reference's; a worse choice is not.
           expect(squared).toBeLessThanOrEqual(groupScaleReference(members, format).squaredError * 1.01);
         }
       }
