@@ -45,7 +45,7 @@ const softwareLanes = 8;
 
 type Sizes = ReturnType<typeof quantizedSizes> & { m: number };
 
-/** The m x n operand (`wide` n) and the m x k operand of a product, checked. */
+/** Sizes of a product by the operand that has its rows, whose columns must be the weight's outputs (n) or inputs (k). */
 function sizesOf(kernel: string, weight: QuantizedOperands<Operand>, rows: Operand, name: string, columns: 'n' | 'k') {
   const sizes = quantizedSizes(kernel, weight);
   const [m = 0] = rows.shape;

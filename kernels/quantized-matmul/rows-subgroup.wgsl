@@ -101,14 +101,14 @@ fn main(
   let firstColumn = (workgroupId.x + workgroupId.y * workgroupCount.x) * OUTPUTS;
   let lastColumn = params.n - 1u;
   // Adapters differ in the lanes of a subgroup: few large subgroups take several turns, some of many small ones none.
-  let outputsATurn = WORKGROUP_SIZE / subgroupSize * 4u;
+  let outputsATurn = max(WORKGROUP_SIZE / subgroupSize, 1u) * 4u;
+  // Set to 0 by hand below: declared in the loop, they kept old values on lavapipe (Mesa 25.0.7).
+  var sums: array<vec4f, ROWS>;
+  var groupSums: array<vec4f, ROWS>;
   for (var turn = 0u; turn < OUTPUTS; turn += outputsATurn) {
     let slot = turn + thread / subgroupSize * 4u;
     let column = firstColumn + slot;
     let busy = slot < OUTPUTS && column <= lastColumn;
-    var sums: array<vec4f, ROWS>;
-    // Set to 0 by hand below: declared in the loop, it kept old values on lavapipe (Mesa 25.0.7).
-    var groupSums: array<vec4f, ROWS>;
     if (busy) {
       // Columns past the end repeat the last one; only the store is guarded.
       let column1 = min(column + 1u, lastColumn);
@@ -138,6 +138,7 @@ fn main(
     }
     for (var row = 0u; row < ROWS; row++) {
       let sum = subgroupAdd(sums[row]);
+      sums[row] = vec4f();
       if (busy && lane == 0u && row < params.m) {
         let index = row * params.n + column;
         out[index] = TypeOut(sum.x);

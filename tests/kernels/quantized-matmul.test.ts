@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import type { KernelCall } from '../../kernels/core/define.js';
 import type { DType, KernelTraits } from '../../kernels/core/types.js';
 import { quantizedShapes, type QuantizationFormat } from '../../kernels/quantize/index.js';
 import { quantizedMatmul, quantizedMatmulInputGradient } from '../../kernels/quantized-matmul/index.js';
@@ -67,6 +68,7 @@ async function check(
   format: QuantizationFormat,
   traits: Partial<KernelTraits>,
   types: readonly [DType, DType] = ['f32', 'f32'],
+  change: Partial<Pick<KernelCall, 'overrides' | 'grid'>> = {},
 ): Promise<Float32Array> {
   const weight = packedWeight(format, n, k);
   const [typeX, typeOut] = types;
@@ -78,11 +80,11 @@ async function check(
       scales: { shape: weight.shapes.scales, dtype: 'u32', data: weight.scales },
     },
     outputs: { out: { shape: [m, n], dtype: typeOut } },
-    calls: (t, given) =>
-      quantizedMatmul(
-        { ...given, ...traits },
-        { x: t.x, weight: { format, shape: [n, k], data: t.data, scales: t.scales }, out: t.out },
-      ),
+    calls: (t, given) => {
+      const weightOf = { format, shape: [n, k], data: t.data, scales: t.scales };
+      const call = quantizedMatmul({ ...given, ...traits }, { x: t.x, weight: weightOf, out: t.out });
+      return { ...call, ...change };
+    },
   });
   const sizes = { m, n, k, format };
   const expected = quantizedMatmulReference(roundToDtype(x, typeX), weight.data, weight.scales, sizes);
@@ -179,8 +181,24 @@ describe('quantizedLinear', () => {
   });
 });
 
-test('covers more tiles than one grid dimension holds', async () => {
-  await check([1, 65535 * 4 + 5, 32], 'q4', { software: false, subgroups: false });
+test('a workgroup with few subgroups makes its outputs in several turns', async () => {
+  const traits = { software: false, subgroups: true };
+  if (!(await adapterHas(traits))) return;
+  for (const format of formats) {
+    for (const m of [1, 3]) {
+      for (const threads of [8, 16])
+        await check([m, 35, 288], format, traits, ['f32', 'f32'], { overrides: { WORKGROUP_SIZE: threads } });
+    }
+  }
+});
+
+test('finds its tile when the grid goes on along its second axis', async () => {
+  for (const traits of Object.values(variants)) {
+    if (!(await adapterHas(traits))) continue;
+    // At least as many workgroups as any of the files wants for 67 outputs.
+    await check([2, 67, 32], 'q4', traits, ['f32', 'f32'], { grid: [4, 5, 1] });
+  }
+  await check([9, 67, 32], 'q4', { software: false }, ['f32', 'f32'], { grid: [1, 3, 1] });
 });
 
 test('refuses operands that do not fit, naming them', async () => {
