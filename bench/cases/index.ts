@@ -3,6 +3,7 @@ import { attentionCases } from './attention.js';
 import { convolutionCases } from './convolution.js';
 import { layerCases } from './layers.js';
 import { matmulCases } from './matmul.js';
+import { quantizedCases } from './quantized.js';
 import { samplingCases } from './sampling.js';
 import { trainingCases } from './training.js';
 import type { KernelCase, LanguageSizes } from './types.js';
@@ -24,6 +25,7 @@ export function kernelCases(traits: KernelTraits, nano: NanoWork): KernelCase[] 
   const rows = batch * length;
   return [
     ...matmulCases(traits, sizes, rows),
+    ...quantizedCases(traits),
     ...attentionCases(traits, sizes, batch, length),
     ...convolutionCases(traits),
     ...layerCases(traits, sizes, batch, length),

@@ -1,0 +1,205 @@
+import { describe, expect, it } from 'vitest';
+import { matmulReference } from '../../kernels/matmul/reference.js';
+import type { Device } from '../../engine/device.js';
+import { Graph, Program } from '../../engine/graph/index.js';
+import { ParameterStore } from '../../engine/parameters.js';
+import {
+  createQuantizedWeight,
+  dequantize,
+  destroyQuantizedWeight,
+  isTransformerLinear,
+  QuantizedParameters,
+  quantizedBytes,
+  quantizedLinearLookup,
+  quantizeWeight,
+  WeightQuantizer,
+} from '../../engine/quantized/index.js';
+import { GpuTensor } from '../../engine/tensor.js';
+import { expectClose, pseudoRandom, relativeError } from '../support/compare.js';
+import { testDevice } from '../support/gpu.js';
+
+const [n, k] = [7, 96];
+
+/** Bytes the device holds, once its buffer for reading back has grown to what these tests read. */
+async function settledBytes(device: Device): Promise<number> {
+  const large = GpuTensor.create(device, [64, 160], 'f32', 'large');
+  await large.readFloat32();
+  large.destroy();
+  return device.allocatedBytes;
+}
+
+describe('a packed weight', () => {
+  it('is the same from the host, from the GPU and tile by tile, and comes with its error', async () => {
+    const device = await testDevice();
+    const before = await settledBytes(device);
+    const data = pseudoRandom(n * k, 1);
+    const source = GpuTensor.from(device, [n, k], 'f32', data, 'weight');
+    for (const format of ['q4', 'q8'] as const) {
+      const host = await quantizeWeight(device, { shape: [n, k], data }, format);
+      const gpu = await quantizeWeight(device, source, format);
+      const tiled = createQuantizedWeight(device, format, [n, k], 'tiled');
+      const quantizer = await WeightQuantizer.create(device, tiled, { source: 'f32', tileRows: 3 });
+      const { buffers, bindGroups } = device.counters;
+      for (let row = 0; row < n; row += 3) quantizer.write(row, data.subarray(row * k, (row + 3) * k));
+      await device.finish();
+      expect([device.counters.buffers, device.counters.bindGroups]).toEqual([buffers, bindGroups]);
+      expect(await gpu.weight.data.readUint32()).toEqual(await host.weight.data.readUint32());
+      expect(await tiled.data.readUint32()).toEqual(await host.weight.data.readUint32());
+      expect(await tiled.scales.readUint32()).toEqual(await host.weight.scales.readUint32());
+      expect(gpu.error).toEqual(host.error);
+      expect(await quantizer.error()).toEqual(host.error);
+
+      const values = await dequantize(device, host.weight);
+      const packed = await values.readFloat32();
+      expect(host.error.relativeRms).toBeCloseTo(relativeError(packed, data), 6);
+      expect(host.error.maxAbsolute).toBeCloseTo(Math.max(...packed.map((value, i) => Math.abs(value - data[i]))), 6);
+      expect(host.error.relativeRms).toBeLessThan(format === 'q4' ? 0.08 : 0.006);
+      expect(quantizedBytes(host.weight)).toBe(n * (k * (format === 'q4' ? 0.5 : 1) + 8));
+
+      quantizer.destroy();
+      values.destroy();
+      for (const weight of [host.weight, gpu.weight, tiled]) destroyQuantizedWeight(weight);
+    }
+    source.destroy();
+    expect(device.allocatedBytes).toBe(before);
+  });
+
+  it('takes the bytes of a bf16 file, from any offset', async () => {
+    const device = await testDevice();
+    const values = Float32Array.from({ length: n * k }, (_, index) => ((index * 7) % 16) - 8);
+    const bits = new Uint32Array(values.buffer);
+    const file = new Uint8Array(1 + 2 * n * k);
+    bits.forEach((word, index) => file.set([(word >>> 16) & 255, word >>> 24], 1 + 2 * index));
+    const weight = createQuantizedWeight(device, 'q4', [n, k], 'from bf16');
+    const quantizer = await WeightQuantizer.create(device, weight, { source: 'bf16' });
+    quantizer.write(0, file.subarray(1));
+    expect(await quantizer.error()).toEqual({ maxAbsolute: 0, relativeRms: 0 });
+    const out = await dequantize(device, weight);
+    expect(await out.readFloat32()).toEqual(values);
+    quantizer.destroy();
+    out.destroy();
+    destroyQuantizedWeight(weight);
+  });
+
+  it('is refused where it cannot be packed, and nothing stays behind', async () => {
+    const device = await testDevice();
+    const data = pseudoRandom(n * k, 1);
+    const before = await settledBytes(device);
+    const refused = (code: string, where = 'weight'): unknown => expect.objectContaining({ code, where });
+    await expect(quantizeWeight(device, { shape: [n, 95], data }, 'q4')).rejects.toEqual(refused('shape'));
+    await expect(quantizeWeight(device, { shape: [n + 1, k], data }, 'q4')).rejects.toEqual(refused('shape'));
+    const holed = data.map((value, index) => (index === 100 ? NaN : value));
+    await expect(quantizeWeight(device, { shape: [n, k], data: holed }, 'q8')).rejects.toThrow(
+      /1 values? .*not finite/,
+    );
+    const signal = AbortSignal.abort();
+    await expect(quantizeWeight(device, { shape: [n, k], data }, 'q4', { signal })).rejects.toEqual(refused('aborted'));
+    const rows = device.gpu.limits.maxStorageBufferBindingSize / 16 + 1;
+    expect(() => createQuantizedWeight(device, 'q4', [rows, 32], 'huge')).toThrow(/binding limit/);
+
+    const weight = createQuantizedWeight(device, 'q4', [n, k], 'weight');
+    const quantizer = await WeightQuantizer.create(device, weight, { source: 'f32', tileRows: 2 });
+    expect(() => quantizer.write(0, data.subarray(0, 3 * k))).toThrow(/at most 2/);
+    expect(() => quantizer.write(0, data.subarray(0, k + 1))).toThrow(/whole number of rows/);
+    expect(() => quantizer.write(n - 1, data.subarray(0, 2 * k))).toThrow(/no tile of 7 rows/);
+    quantizer.destroy();
+    destroyQuantizedWeight(weight);
+    expect(device.allocatedBytes).toBe(before);
+  });
+});
+
+describe('packed parameters', () => {
+  const shapes = new Map<string, readonly number[]>([
+    ['model.embed_tokens.weight', [9, 64]],
+    ['model.layers.0.input_layernorm.weight', [64]],
+    ['model.layers.0.self_attn.q_proj.weight', [64, 64]],
+    ['model.layers.0.self_attn.k_proj.weight', [32, 64]],
+    ['model.layers.0.mlp.down_proj.weight', [64, 160]],
+    ['model.norm.weight', [64]],
+    ['lm_head.weight', [9, 64]],
+  ]);
+
+  async function filled(from: ReadonlyMap<string, readonly number[]> = shapes) {
+    const store = ParameterStore.create(await testDevice(), from);
+    for (const [index, [name, shape]] of [...from].entries()) {
+      store.tensor(name).write(
+        pseudoRandom(
+          shape.reduce((a, b) => a * b),
+          index + 1,
+        ),
+      );
+    }
+    return store;
+  }
+
+  it('hold linear layers packed and the rest as it was', async () => {
+    const device = await testDevice();
+    const store = await filled();
+    const before = await settledBytes(device);
+    const progress: string[] = [];
+    const packed = await QuantizedParameters.from(device, store, {
+      format: (name) => (name === 'lm_head.weight' ? 'q8' : 'q4'),
+      onProgress: (done, total, name) => progress.push(`${done}/${total} ${name}`),
+    });
+    const linears = [...shapes.keys()].filter(isTransformerLinear);
+    expect([...packed.weights.keys()]).toEqual(linears);
+    expect(linears).toHaveLength(4);
+    expect(progress[3]).toBe('4/4 lm_head.weight');
+    for (const name of linears) {
+      const { relativeRms, maxAbsolute } = packed.errors.get(name) ?? { relativeRms: NaN, maxAbsolute: NaN };
+      const [rms, most] = name === 'lm_head.weight' ? [0.006, 1 / 250] : [0.08, 2 / 9];
+      expect(relativeRms).toBeLessThan(rms);
+      expect(relativeRms).toBeGreaterThan(rms / 10);
+      expect(maxAbsolute).toBeLessThan(most);
+      expect(() => packed.tensor(name)).toThrow(expect.objectContaining({ code: 'unsupported', where: name }));
+    }
+    for (const name of ['model.embed_tokens.weight', 'model.layers.0.input_layernorm.weight', 'model.norm.weight']) {
+      expect(await packed.tensor(name).readFloat32()).toEqual(await store.tensor(name).readFloat32());
+    }
+    expect(() => packed.tensor('other')).toThrow(expect.objectContaining({ code: 'missing', where: 'other' }));
+    expect(packed.bytes).toBeLessThan(store.bytes / 2);
+    packed.destroy();
+    expect(device.allocatedBytes).toBe(before);
+    store.destroy();
+  });
+
+  it('multiply by name, packed or not', async () => {
+    const device = await testDevice();
+    const store = await filled();
+    const packed = await QuantizedParameters.from(device, store);
+    const x = pseudoRandom(3 * 64, 20);
+    const input = GpuTensor.from(device, [3, 64], 'f32', x, 'x');
+    const graph = new Graph(device.traits);
+    const lookup = quantizedLinearLookup(graph, packed);
+    const names = ['model.layers.0.self_attn.k_proj.weight', 'lm_head.weight', 'model.embed_tokens.weight'];
+    const outputs = names.map((name) => lookup(name, graph.bind(input)));
+    const program = await Program.compile(device, graph, { label: 'lookup', outputs });
+    program.run();
+    for (const [index, name] of names.entries()) {
+      const weight = packed.weights.get(name);
+      const values = weight ? await dequantize(device, weight) : packed.tensor(name);
+      const [outs] = values.shape;
+      const expected = matmulReference(x, await values.readFloat32(), { m: 3, n: outs, depth: 64, transposeB: true });
+      expectClose(await program.output(outputs[index]).readFloat32(), expected, { absolute: 2e-5 }, name);
+      if (weight) values.destroy();
+    }
+    program.destroy();
+    input.destroy();
+    packed.destroy();
+    store.destroy();
+  });
+
+  it('are refused by name where a layer cannot be cut into groups, and nothing stays behind', async () => {
+    const device = await testDevice();
+    const store = await filled(new Map([...shapes, ['model.layers.1.mlp.up_proj.weight', [8, 40]]]));
+    const before = await settledBytes(device);
+    await expect(QuantizedParameters.from(device, store)).rejects.toEqual(
+      expect.objectContaining({ code: 'shape', where: 'model.layers.1.mlp.up_proj.weight' }),
+    );
+    await expect(QuantizedParameters.from(device, store, { signal: AbortSignal.abort() })).rejects.toEqual(
+      expect.objectContaining({ code: 'aborted' }),
+    );
+    expect(device.allocatedBytes).toBe(before);
+    store.destroy();
+  });
+});
