@@ -79,9 +79,13 @@ export function foldersOf(stage: Stage, run: string, from: string | undefined): 
     run: join(run, stage.name),
     product: productOf(stage),
     vision: from === undefined ? productOf(stages[0]) : join(from, visionFolderName),
-    from: from ?? (before?.makes === 'model' ? productOf(before) : undefined),
+    from: startOf(stage, from) ?? (before?.makes === 'model' ? productOf(before) : undefined),
     cache: join(run, 'corpora'),
   };
+}
+
+function startOf({ makes }: Stage, from: string | undefined): string | undefined {
+  return from === undefined || makes === 'model' ? from : join(from, visionFolderName);
 }
 
 /** Refuses what the optimiser would refuse later, after the artwork has been rendered. */

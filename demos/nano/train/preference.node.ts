@@ -2,7 +2,12 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Device } from '../../../engine/device.js';
 import { runTraining, type StepMetrics } from '../../../engine/train/loop.js';
-import { packPairs, type PairLayout, type PreferenceBatch, type ReferencedPair } from '../../../engine/train/preference.js';
+import {
+  packPairs,
+  type PairLayout,
+  type PreferenceBatch,
+  type ReferencedPair,
+} from '../../../engine/train/preference.js';
 import { PreferenceTrainer } from '../../../engine/train/preference-trainer.js';
 import { SequenceLogProbabilities } from '../../../engine/train/sequence-log-probabilities.js';
 import { Emu3Error } from '../../../kernels/core/errors.js';

@@ -4,7 +4,17 @@ import type { Device } from '../../../engine/device.js';
 import { VisionWeights } from '../../../engine/models/vision/index.js';
 import { runTraining, type StepMetrics } from '../../../engine/train/loop.js';
 import { VisionTrainer, type VisionBatch } from '../../../engine/train/vision-trainer.js';
-import { replaceFile, visionTensorShapes, writeModel, type TensorToWrite } from '../../../loader/index.node.js';
+import { Emu3Error } from '../../../kernels/core/errors.js';
+import {
+  diskFolder,
+  loadVisionTokenizer,
+  parseVisionConfig,
+  replaceFile,
+  visionTensorShapes,
+  writeModel,
+  type Emu3VisionVQConfig,
+  type TensorToWrite,
+} from '../../../loader/index.node.js';
 import { Artwork } from '../world/draw.node.js';
 import { SeededRandom } from '../world/random.js';
 import { clipFrames, drawClip, drawScene, objectSize, pictureSize, sceneKinds, type Scene } from '../world/scene.js';
@@ -13,6 +23,8 @@ import { seed, visionConfig, visionRecipe } from './recipe.js';
 import { LossCurve, resumeRun, saveRun, type RunState } from './run-folder.node.js';
 
 export interface TrainStageOptions {
+  /** Folder of the model to start from; undefined starts from random weights. */
+  from: string | undefined;
   /** Folder of checkpoints and curves. */
   run: string;
   /** Folder the finished model is written to. */
@@ -27,12 +39,11 @@ export interface TrainStageOptions {
 export async function trainNanoTokenizer(device: Device, options: TrainStageOptions): Promise<void> {
   const steps = options.steps ?? visionRecipe.steps;
   const artwork = await Artwork.load();
-  const shapes = visionTensorShapes(visionConfig);
-  const weights = VisionWeights.create(device, shapes, { training: true });
   const random = new SeededRandom(seed);
-  initialiseVision(shapes, (name, values) => weights.write(name, values), weights.names, random);
+  const weights = await startWeights(device, options.from, random);
 
-  const quantizeFrom = Math.floor(steps * visionRecipe.quantizeFrom);
+  // A tokenizer that has a codebook keeps it.
+  const quantizeFrom = options.from === undefined ? Math.floor(steps * visionRecipe.quantizeFrom) : 0;
   const trainer = await VisionTrainer.create(device, visionConfig, weights, {
     shapes: [
       { batch: visionRecipe.batch, frames: 1, height: pictureSize, width: pictureSize },
@@ -51,7 +62,9 @@ export async function trainNanoTokenizer(device: Device, options: TrainStageOpti
     store: weights.parameters,
     extra: { shapes: weights.statistics.shapes, read: (name) => weights.read(name) },
     optimization: trainer.optimization,
-    config: JSON.parse(JSON.stringify({ visionConfig, visionRecipe, steps, seed })) as RunState['config'],
+    config: JSON.parse(
+      JSON.stringify({ visionConfig, visionRecipe, steps, seed, from: options.from ?? null }),
+    ) as RunState['config'],
   };
   const curve = new LossCurve(options.run, 'tokenizer-curve');
   const position = await resumeRun(options.run, runState, (name, data) => weights.write(name, data));
@@ -95,6 +108,33 @@ export async function trainNanoTokenizer(device: Device, options: TrainStageOpti
   await exportVisionTokenizer(options.output, weights);
   trainer.destroy();
   weights.destroy();
+}
+
+async function startWeights(device: Device, from: string | undefined, random: SeededRandom): Promise<VisionWeights> {
+  if (from !== undefined) {
+    const folder = diskFolder(from);
+    compareConfigs(parseVisionConfig(await folder.readText('config.json'), from), from);
+    const { weights, tokenizer } = await loadVisionTokenizer(device, folder, { training: true });
+    await tokenizer.destroy();
+    return weights;
+  }
+  const shapes = visionTensorShapes(visionConfig);
+  const weights = VisionWeights.create(device, shapes, { training: true });
+  initialiseVision(shapes, (name, values) => weights.write(name, values), weights.names, random);
+  return weights;
+}
+
+/** @throws Emu3Error `config` when the tokenizer to go on from is another one than the recipe's. */
+function compareConfigs(found: Emu3VisionVQConfig, where: string): void {
+  for (const [field, value] of Object.entries(visionConfig)) {
+    const other = found[field as keyof Emu3VisionVQConfig];
+    if (JSON.stringify(other) === JSON.stringify(value)) continue;
+    throw new Emu3Error(`The tokenizer has ${field} ${JSON.stringify(other)}, the recipe ${JSON.stringify(value)}.`, {
+      code: 'config',
+      where,
+      fix: 'Start from a tokenizer of the recipe, or from nothing.',
+    });
+  }
 }
 
 /** RGB bytes of pictures, one after the other, as values in -1..1. */

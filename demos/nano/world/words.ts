@@ -43,9 +43,9 @@ export const colors = Object.keys(paints) as Color[];
 /** Backgrounds, sRGB bytes. */
 export const backgroundPaints = {
   white: [255, 255, 255],
-  black: [24, 24, 28],
   pink: [255, 200, 215],
   gray: [185, 190, 195],
+  beige: [240, 222, 180],
 } as const;
 export type Background = keyof typeof backgroundPaints;
 export const backgrounds = Object.keys(backgroundPaints) as Background[];
