@@ -15,6 +15,7 @@ import {
   largeSide,
   pictureSize,
   sceneKinds,
+  splitOf,
   type Scene,
   type SceneKind,
 } from '../world/scene.js';
@@ -52,8 +53,12 @@ const stillKinds: readonly SceneKind[] = [
 export function corpusScene(kind: CorpusKind, seed: number, index: number): Scene {
   const random = new SeededRandom(hashString(`${kind} ${seed} ${index}`));
   if (kind === 'clips') return drawClip(random, { split: 'seen' });
-  const scene = drawScene(random, { kind: stillKinds[random.integer(stillKinds.length)], split: 'seen' });
-  return kind === 'stills' ? scene : enlarged(scene);
+  for (;;) {
+    const still = drawScene(random, { kind: stillKinds[random.integer(stillKinds.length)], split: 'seen' });
+    const scene = kind === 'stills' ? still : enlarged(still);
+    // On the larger picture's grid things may come to stand askew in a held-out way.
+    if (splitOf(scene) === 'seen') return scene;
+  }
 }
 
 /** Draws a corpus of seen combinations and turns it into tokens, or takes the tokens from the cache. */
