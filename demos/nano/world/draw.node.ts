@@ -1,7 +1,7 @@
 import { createRequire } from 'node:module';
 import sharp from 'sharp';
 import { Emu3Error } from '../../../kernels/core/errors.js';
-import { clipFrames, pictureSize, poseAt, type Pose, type Scene } from './scene.js';
+import { clipFrames, pictureSize, poseAt, type Pose, type Scene, type SceneObject } from './scene.js';
 import { backgroundPaints, icons, paints, type Color, type Noun, type Style } from './words.js';
 
 /** Artwork as it is kept: 96 x 96 pixels, RGBA with colours multiplied by alpha, 0 to 1. */
@@ -29,9 +29,10 @@ const require = createRequire(import.meta.url);
 
 /** All the artwork of the world, drawn once. Pictures and clips are made of it without waiting. */
 export class Artwork {
-  private readonly sprites: ReadonlyMap<string, Sprite>;
+  /** As the packages have them, and painted ones from the first time they are drawn. */
+  private readonly sprites: Map<string, Sprite>;
 
-  private constructor(sprites: ReadonlyMap<string, Sprite>) {
+  private constructor(sprites: Map<string, Sprite>) {
     this.sprites = sprites;
   }
 
@@ -41,11 +42,7 @@ export class Artwork {
     for (const style of Object.keys(packages) as Style[]) {
       const set = require(`${packages[style]}/icons.json`) as IconSet;
       for (const noun of Object.keys(icons) as Noun[]) {
-        const plain = await renderIcon(set, style, icons[noun]);
-        sprites.set(spriteKey(style, noun, undefined), plain);
-        for (const color of Object.keys(paints) as Color[]) {
-          sprites.set(spriteKey(style, noun, color), painted(plain, color));
-        }
+        sprites.set(spriteKey(style, noun, undefined), await renderIcon(set, style, icons[noun]));
       }
     }
     return new Artwork(sprites);
@@ -65,10 +62,20 @@ export class Artwork {
     for (const object of scene.objects) {
       const { x, y, size, angle } = poseAt(object, frame);
       const pose = { x: x * scale, y: y * scale, size: size * scale, angle };
-      const sprite = this.sprites.get(spriteKey(scene.style, object.noun, object.color));
+      const sprite = this.sprite(scene.style, object);
       if (sprite) drawSprite(canvas, side, sprite, pose);
     }
     return Uint8Array.from(canvas, (value) => Math.round(value * 255));
+  }
+
+  private sprite(style: Style, { noun, color }: Pick<SceneObject, 'noun' | 'color'>): Sprite | undefined {
+    const key = spriteKey(style, noun, color);
+    const known = this.sprites.get(key);
+    const plain = this.sprites.get(spriteKey(style, noun, undefined));
+    if (known !== undefined || plain === undefined || color === undefined) return known;
+    const made = painted(plain, color);
+    this.sprites.set(key, made);
+    return made;
   }
 
   /** All frames of a clip. */

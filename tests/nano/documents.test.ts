@@ -1,0 +1,116 @@
+import { describe, expect, it } from 'vitest';
+import { corpusScene, type CorpusKind, type TokenizedScene } from '../../demos/nano/train/corpus.node.js';
+import { DocumentStream, documentKinds, type Corpora, type DocumentKind } from '../../demos/nano/train/documents.js';
+import { SeededRandom } from '../../demos/nano/world/random.js';
+import { ignoredTarget, type PackedBatch } from '../../engine/train/packing.js';
+import { buildTokenizerJson, textTokenizerFromJson } from '../../tokenizer/index.js';
+
+const codebook = 32;
+const { json, special } = buildTokenizerJson(['a red car moves right. is there an apple? ASSISTANT: yes'], {
+  vocabularySize: 340 + codebook,
+  visualCount: codebook,
+});
+const text = textTokenizerFromJson(json);
+const shape = { batch: 2, length: 900 };
+
+/** Scenes with made-up codes: what stands in documents does not depend on what codes look like. */
+function corpus(kind: CorpusKind, side: number, latentFrames: number): TokenizedScene[] {
+  return Array.from({ length: 12 }, (_, index) => ({
+    scene: corpusScene(kind, 9, index),
+    codes: Uint16Array.from({ length: latentFrames * side * side }, (_, at) => (at + index) % codebook),
+    latentFrames,
+    side,
+  }));
+}
+
+const corpora: Corpora = {
+  stills: corpus('stills', 4, 1),
+  'large stills': corpus('large stills', 6, 1),
+  clips: corpus('clips', 4, 3),
+};
+
+function streamOf(kinds: readonly DocumentKind[], options: object = {}, random = 11): DocumentStream {
+  const mixture = Object.fromEntries(kinds.map((kind) => [kind, 1]));
+  const defaults = { captionDropout: 0, contextNoise: { share: 0, highest: 0 }, textWeight: 0.25, questions: 2 };
+  return new DocumentStream(corpora, text, { ...defaults, ...options, mixture }, { random, pending: null });
+}
+
+/** Learned targets of a batch: how many are visual tokens, how many not. */
+function learned({ targets }: PackedBatch): { visual: number; other: number } {
+  const count = { visual: 0, other: 0 };
+  for (const target of targets) {
+    if (target === ignoredTarget) continue;
+    if (target >= special.visualStart) count.visual += 1;
+    else count.other += 1;
+  }
+  return count;
+}
+
+describe('training documents', () => {
+  it('teach what their kind says: drawings their codes, readings their words', () => {
+    for (const kind of documentKinds) {
+      const batch = streamOf([kind]).nextBatch(shape);
+      expect(batch.documents, kind).toBeGreaterThan(1);
+      const { visual, other } = learned(batch);
+      expect(other, kind).toBeGreaterThan(0);
+      if (kind === 'draw' || kind === 'draw large' || kind === 'film') expect(visual, kind).toBeGreaterThan(0);
+      else expect(visual, kind).toBe(0);
+    }
+  });
+
+  it('weigh the words of drawings less than their codes', () => {
+    const { targets, weights } = streamOf(['draw']).nextBatch(shape);
+    targets.forEach((target, at) => {
+      if (target === ignoredTarget) return;
+      expect(weights[at]).toBe(target >= special.visualStart ? 1 : 0.25);
+    });
+  });
+
+  it('put noise among the codes that are read, never among those to be predicted', () => {
+    const still = (options: object): PackedBatch => streamOf(['draw'], options).nextBatch(shape);
+    const [clean, noisy] = [still({}), still({ contextNoise: { share: 1, highest: 1 } })];
+    const isCode = (id: number): boolean => id >= special.visualStart;
+    const codesOf = (ids: ArrayLike<number>): number[] => Array.from(ids).filter(isCode);
+    expect(codesOf(noisy.targets)).toHaveLength(codesOf(clean.targets).length);
+    const wrong = (batch: PackedBatch): number =>
+      Array.from(batch.targets).filter((target, at) => isCode(target) && batch.ids[at + 1] !== target).length;
+    expect(wrong(clean)).toBe(0);
+    expect(wrong(noisy)).toBeGreaterThan(5);
+  });
+
+  it('leave captions out as often as asked', () => {
+    const tokens = (captionDropout: number): number =>
+      learned(streamOf(['draw'], { captionDropout }).nextBatch(shape)).other;
+    const perDocument = (captionDropout: number): number =>
+      tokens(captionDropout) / streamOf(['draw'], { captionDropout }).nextBatch(shape).documents;
+    expect(perDocument(1)).toBeLessThan(perDocument(0));
+  });
+
+  it('go on where they were, bit for bit, in mixtures of all kinds', () => {
+    const whole = streamOf(documentKinds);
+    const batches = Array.from({ length: 6 }, () => whole.nextBatch(shape));
+    const first = streamOf(documentKinds);
+    for (let index = 0; index < 3; index++) expect(first.nextBatch(shape)).toEqual(batches[index]);
+    const position: unknown = JSON.parse(JSON.stringify(first.save()));
+    const { random, pending } = position as { random: number; pending: number | null };
+    const mixture = Object.fromEntries(documentKinds.map((kind) => [kind, 1]));
+    const options = { captionDropout: 0, contextNoise: { share: 0, highest: 0 }, textWeight: 0.25, questions: 2 };
+    const resumed = new DocumentStream(corpora, text, { ...options, mixture }, { random, pending });
+    for (let index = 3; index < 6; index++) expect(resumed.nextBatch(shape)).toEqual(batches[index]);
+    expect(new SeededRandom(random).save()).toBe(random);
+  });
+
+  it('draw kinds in the shares of the mixture', () => {
+    const options = { captionDropout: 0, contextNoise: { share: 0, highest: 0 }, textWeight: 1, questions: 1 };
+    const stream = new DocumentStream(
+      corpora,
+      text,
+      { ...options, mixture: { draw: 1, 'tell clip': 0 } },
+      {
+        random: 1,
+        pending: null,
+      },
+    );
+    for (let index = 0; index < 5; index++) expect(learned(stream.nextBatch(shape)).visual).toBeGreaterThan(0);
+  });
+});
