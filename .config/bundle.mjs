@@ -24,6 +24,9 @@ export async function buildPage(folder) {
     platform: 'browser',
     minify: true,
     metafile: true,
+    // What is loaded on demand, the video library, is a file of its own.
+    splitting: true,
+    chunkNames: 'chunks/[name]-[hash]',
   });
   await copyFile(join(source, 'index.html'), join(folder, 'index.html'));
   return metafile;
