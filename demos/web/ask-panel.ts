@@ -6,8 +6,8 @@ import { onePicture, PictureSource } from './picture-source.js';
 
 /** A conversation about a picture or a clip, and captions. */
 export class AskPanel implements Panel {
-  readonly prompt = element('question', HTMLInputElement);
   private readonly host: Host;
+  private readonly question = element('question', HTMLInputElement);
   private readonly source: PictureSource;
   private readonly log = element('log', HTMLElement);
   private readonly list = element('messages', HTMLOListElement);
@@ -20,6 +20,7 @@ export class AskPanel implements Panel {
   private answer: HTMLElement | undefined;
   private asked: Task | undefined;
   private fileName = '';
+  readonly fields = { messages: this.question };
 
   constructor(host: Host) {
     this.host = host;
@@ -34,7 +35,7 @@ export class AskPanel implements Panel {
       event.preventDefault();
       if (!this.askButton.disabled) this.ask();
     });
-    offerExamples('ask-examples', this.prompt);
+    offerExamples('ask-examples', this.question);
   }
 
   begin(): void {
@@ -71,7 +72,7 @@ export class AskPanel implements Panel {
     const { answer, asked } = this;
     if (answer === undefined) return;
     this.end();
-    if (asked?.kind === 'ask') this.prompt.value = asked.question;
+    if (asked?.kind === 'ask') this.question.value = asked.question;
     if (cancelled) note(answer, 'Cancelled: it is no part of the conversation.');
     else this.list.replaceChildren(...[...this.list.children].slice(0, asked?.kind === 'ask' ? -2 : -1));
     this.host.galleryChanged();
@@ -80,9 +81,9 @@ export class AskPanel implements Panel {
   private ask(): void {
     const { chosen } = this.source;
     if (chosen === undefined) return;
-    const question = this.prompt.value.trim();
+    const question = this.question.value.trim();
     this.say('user', 'You', question);
-    this.prompt.value = '';
+    this.question.value = '';
     this.start(
       this.begun ? { kind: 'ask', question } : { kind: 'ask', question, about: onePicture(chosen) },
       'Reading the question …',

@@ -15,9 +15,10 @@ interface Shown extends Picture {
 
 /** Pictures from prompts, varied, and drawn anew where they are marked. */
 export class DrawPanel implements Panel {
-  readonly prompt = element('prompt', HTMLInputElement);
   private readonly host: Host;
+  private readonly prompt = element('prompt', HTMLInputElement);
   private readonly sampling = new SamplingFields(element('draw-sampling', HTMLElement));
+  readonly fields = { prompt: this.prompt, seed: this.sampling.seed };
   private readonly canvas = element('grid', HTMLCanvasElement);
   private readonly grid = new TokenGrid(this.canvas);
   private readonly drawButton = element('generate', HTMLButtonElement);

@@ -21,8 +21,8 @@ export interface Gallery {
 }
 
 export interface Panel {
-  /** Where a bad prompt is to be mended. */
-  readonly prompt: HTMLInputElement;
+  /** Where what a failure is about (its `where`) can be mended. */
+  readonly fields: Readonly<Record<string, HTMLInputElement>>;
   /** A model has been loaded. */
   begin(facts: ModelFacts): void;
   /** The gallery has changed, or whether a task can be started. */

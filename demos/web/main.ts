@@ -127,14 +127,16 @@ function fail(during: 'load' | 'task' | 'device', failure: Failure): void {
     return;
   }
   bar.showFailure(failure);
-  if (failure.code !== 'prompt' || panel === undefined) return;
-  panel.prompt.ariaInvalid = 'true';
-  panel.prompt.focus();
+  // `messages[2]` is one of the messages.
+  const field = panel?.fields[failure.where.replace(/\[\d+\]$/, '')];
+  if (field === undefined) return;
+  field.ariaInvalid = 'true';
+  field.focus();
 }
 
 function hideFailure(): void {
   bar.hideFailure();
-  for (const { prompt } of panels) prompt.ariaInvalid = null;
+  for (const { fields } of panels) for (const field of Object.values(fields)) field.ariaInvalid = null;
 }
 
 listenToTabs(element('tabs', HTMLElement));

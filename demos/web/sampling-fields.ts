@@ -5,7 +5,7 @@ const sliderStep = 0.05;
 
 /** Seed, guidance and temperature: the same controls in every panel that draws. */
 export class SamplingFields {
-  private readonly seed: HTMLInputElement;
+  readonly seed: HTMLInputElement;
   private readonly guidance: HTMLInputElement;
   private readonly temperature: HTMLInputElement;
 

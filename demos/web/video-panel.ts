@@ -11,11 +11,18 @@ const containers: readonly VideoContainer[] = ['webm', 'mp4'];
 
 /** Clips from prompts, begun with a picture if there is one, continued, and saved. */
 export class VideoPanel implements Panel {
-  readonly prompt = element('video-prompt', HTMLInputElement);
   private readonly host: Host;
+  private readonly prompt = element('video-prompt', HTMLInputElement);
   private readonly sampling = new SamplingFields(element('video-sampling', HTMLElement));
   private readonly frames = element('frames', HTMLInputElement);
   private readonly rate = element('rate', HTMLInputElement);
+  readonly fields = {
+    prompt: this.prompt,
+    seed: this.sampling.seed,
+    frames: this.frames,
+    newFrames: this.frames,
+    framesPerSecond: this.rate,
+  };
   private readonly canvas = element('clip', HTMLCanvasElement);
   private readonly player = new Player(element('player', HTMLElement));
   private readonly source: PictureSource;
