@@ -17,14 +17,15 @@ export const bundling = {
 /** Bundles the demo page, everything inside; a worker is an entry of its own. Fails on any module of Node. */
 export async function buildPage(folder) {
   const source = join(root, 'demos', 'web');
-  const { metafile } = await build({
-    ...bundling,
-    entryPoints: ['main.ts', 'worker.ts', 'style.css'].map((name) => join(source, name)),
-    outdir: folder,
-    platform: 'browser',
-    minify: true,
-    metafile: true,
-  });
+  const options = { ...bundling, outdir: folder, platform: 'browser', minify: true, metafile: true };
+  const entries = (...names) => names.map((name) => join(source, name));
+  // What the page loads on demand, the video library, is a file of its own; the worker is one file.
+  const chunks = { splitting: true, chunkNames: 'chunks/[name]-[hash]' };
+  const page = await build({ ...options, ...chunks, entryPoints: entries('main.ts', 'style.css') });
+  const worker = await build({ ...options, entryPoints: entries('worker.ts') });
   await copyFile(join(source, 'index.html'), join(folder, 'index.html'));
-  return metafile;
+  return {
+    inputs: { ...page.metafile.inputs, ...worker.metafile.inputs },
+    outputs: { ...page.metafile.outputs, ...worker.metafile.outputs },
+  };
 }

@@ -1,21 +1,48 @@
 import { Emu3Error } from '../../kernels/core/errors.js';
+import type { RgbImage } from '../../index.js';
 
 /**
- * An element of the page by its id.
- * @throws Emu3Error `missing` when the page has none of this kind.
+ * The first element within another that matches a selector.
+ * @throws Emu3Error `missing` when there is none of this kind.
  */
-export function element<Kind extends HTMLElement>(id: string, kind: new () => Kind): Kind {
-  const found = document.getElementById(id);
+export function find<Kind extends HTMLElement>(within: ParentNode, selector: string, kind: new () => Kind): Kind {
+  const found = within.querySelector(selector);
   if (found instanceof kind) return found;
   throw new Emu3Error(`The page has no ${kind.name} of this name.`, {
     code: 'missing',
-    where: `#${id}`,
+    where: selector,
     fix: 'Serve index.html and main.js of the same version.',
   });
 }
 
-/** A canvas as large as the picture. @param rgb [height][width][3] */
-export function pictureCanvas(rgb: Uint8Array, height: number, width: number): HTMLCanvasElement {
+/** An element of the page by its id. @throws Emu3Error as {@link find}. */
+export function element<Kind extends HTMLElement>(id: string, kind: new () => Kind): Kind {
+  return find(document, `#${id}`, kind);
+}
+
+export function setText(id: string, text: string): void {
+  element(id, HTMLElement).textContent = text;
+}
+
+/** Calls back when a button is pressed. */
+export function onPress(id: string, work: () => void): HTMLButtonElement {
+  const button = element(id, HTMLButtonElement);
+  button.addEventListener('click', work);
+  return button;
+}
+
+/** Lets the buttons of a group write their text into a field. */
+export function offerExamples(groupId: string, field: HTMLInputElement): void {
+  for (const example of document.querySelectorAll<HTMLButtonElement>(`#${groupId} button`)) {
+    example.addEventListener('click', () => {
+      field.value = example.textContent;
+      field.focus();
+    });
+  }
+}
+
+/** A canvas as large as the picture. */
+export function pictureCanvas({ rgb, height, width }: RgbImage): HTMLCanvasElement {
   const pixels = new ImageData(width, height);
   pixels.data.fill(255);
   for (let at = 0; at < rgb.length; at++) pixels.data[4 * Math.floor(at / 3) + (at % 3)] = rgb[at];
@@ -34,22 +61,20 @@ export function downloadPng(picture: HTMLCanvasElement, scale: number, name: str
   context.imageSmoothingEnabled = false;
   context.drawImage(picture, 0, 0, canvas.width, canvas.height);
   canvas.toBlob((blob) => {
-    if (blob === null) return;
-    const link = document.createElement('a');
-    link.href = URL.createObjectURL(blob);
-    link.download = name;
-    link.click();
-    // The browser has taken the file by the time the next task runs.
-    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+    if (blob !== null) downloadBlob(blob, name);
   }, 'image/png');
 }
 
-/** `3.4 MB` */
-export function megabytes(bytes: number): string {
-  return `${(bytes / 1e6).toFixed(1)} MB`;
+export function downloadBlob(blob: Blob, name: string): void {
+  const link = document.createElement('a');
+  link.href = URL.createObjectURL(blob);
+  link.download = name;
+  link.click();
+  // The browser has taken the file by the time the next task runs.
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 }
 
-/** `1.25 s` or `340 ms` */
-export function duration(seconds: number): string {
-  return seconds < 1 ? `${Math.round(seconds * 1000)} ms` : `${seconds.toFixed(2)} s`;
+/** A file's name out of a prompt, without its ending. */
+export function fileName(prompt: string, seed: number): string {
+  return `${prompt.replace(/[^\p{L}\p{N}]+/gu, '-').slice(0, 60)}-${seed}`;
 }

@@ -1,4 +1,4 @@
-import type { FromWorker, PictureRequest, ToWorker } from './messages.js';
+import type { FromWorker, Task, ToWorker } from './messages.js';
 
 /** The engine in its worker, as the page sees it. */
 export class Engine {
@@ -20,8 +20,8 @@ export class Engine {
     this.send({ type: 'load', model });
   }
 
-  generate(request: PictureRequest): void {
-    this.send({ type: 'generate', request });
+  run(task: Task): void {
+    this.send({ type: 'run', task });
   }
 
   cancel(): void {

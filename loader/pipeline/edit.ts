@@ -17,13 +17,15 @@ export interface PixelMask extends Size {
 type DrawingRequest = Omit<GenerateRequest, 'ratio' | 'size' | 'keep'>;
 
 export interface EditRequest extends DrawingRequest {
-  image: RgbImage;
-  /** Of the image's size. Every token with a marked pixel is drawn anew. */
+  /** A picture that is encoded already, as a drawn one is, keeps the tokens it has. */
+  image: RgbImage | EncodedImage;
+  /** Of the size in pixels. Every token with a marked pixel is drawn anew. */
   mask: PixelMask;
 }
 
 export interface VariationRequest extends DrawingRequest {
-  image: RgbImage;
+  /** A picture that is encoded already, as a drawn one is, keeps the tokens it has. */
+  image: RgbImage | EncodedImage;
   /** Share of the tokens that are drawn anew, above 0 and at most 1; which ones follows from the seed. */
   share: number;
 }
@@ -31,6 +33,21 @@ export interface VariationRequest extends DrawingRequest {
 export interface EditedImage extends GeneratedImage {
   /** `[height][width]` in tokens, 1 where the model drew. */
   redrawn: Uint8Array;
+}
+
+/**
+ * Refuses tokens that do not belong to their pixels.
+ *
+ * @param factor pixels along one side of a token.
+ * @throws Emu3Error `shape` naming both sizes.
+ */
+export function checkEncoded({ height, width, resized }: EncodedImage, factor: number): void {
+  if (resized.height === height * factor && resized.width === width * factor) return;
+  throw new Emu3Error(
+    `A picture of ${resized.height} x ${resized.width} pixels was given for ${height} x ${width} tokens of ${factor} x ` +
+      `${factor} pixels.`,
+    { code: 'shape', where: 'image', fix: 'Give pixels and tokens of the same picture.' },
+  );
 }
 
 /**

@@ -29,6 +29,7 @@ import {
 import { decodeVisual } from './decode-visual.js';
 import { DecoderPool } from './decoders.js';
 import {
+  checkEncoded,
   keepingRequest,
   restoreKept,
   tokensByChance,
@@ -197,12 +198,12 @@ export class Emu3 {
    * writes in raster order: what it draws follows from what is above and to the left, not from what comes behind.
    *
    * @returns the picture at the size it was encoded at.
-   * @throws Emu3Error as {@link generate} and {@link encodeImage}; `shape` for a mask of another size than the picture,
-   *   `argument` for one that marks nothing.
+   * @throws Emu3Error as {@link generate} and {@link encodeImage}; `shape` for a mask of another size than the picture and
+   *   for tokens that are not the picture's, `argument` for a mask that marks nothing.
    */
   async edit({ image, mask, ...request }: EditRequest & GenerateEvents): Promise<EditedImage> {
-    const original = await this.encodeImage(image, request);
-    const redrawn = tokensUnderMask(mask, image, original);
+    const original = await this.encodedOf(image, request.signal);
+    const redrawn = tokensUnderMask(mask, 'rgb' in image ? image : image.resized, original);
     const [drawn] = await this.generateBatch([keepingRequest(request, original, redrawn)], request);
     return restoreKept(drawn, original, redrawn);
   }
@@ -214,10 +215,10 @@ export class Emu3 {
    */
   async vary(requests: readonly VariationRequest[], events: GenerateEvents = {}): Promise<EditedImage[]> {
     const parts: { request: GenerateRequest; redrawn: Uint8Array }[] = [];
-    const originals = new Map<RgbImage, EncodedImage>();
+    const originals = new Map<RgbImage | EncodedImage, EncodedImage>();
     for (const { image, share, ...request } of requests) {
       const seed = request.seed ?? randomSeed();
-      const original = originals.get(image) ?? (await this.encodeImage(image, events));
+      const original = originals.get(image) ?? (await this.encodedOf(image, events.signal));
       originals.set(image, original);
       const redrawn = tokensByChance(original, share, seed);
       parts.push({ request: keepingRequest({ ...request, seed }, original, redrawn), redrawn });
@@ -227,6 +228,13 @@ export class Emu3 {
       events,
     );
     return drawn.map((picture, index) => ({ ...picture, redrawn: parts[index].redrawn }));
+  }
+
+  /** What is encoded already stays as it is. */
+  private async encodedOf(image: RgbImage | EncodedImage, signal: AbortSignal | undefined): Promise<EncodedImage> {
+    if ('rgb' in image) return this.encodeImage(image, signal && { signal });
+    checkEncoded(image, this.factor);
+    return image;
   }
 
   private async decodePictures(plans: readonly PicturePlan[], events: GenerateEvents): Promise<PictureCollector> {

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { Marks } from '../../demos/web/marks.js';
 import { codebookPalette } from '../../demos/web/palette.js';
 import { GridView } from '../../demos/web/view.js';
 
@@ -37,6 +38,47 @@ describe('where cells lie on the canvas', () => {
     view.reveal({ row: 7, column: 7 });
     expect(view.cellAt([399, 399])).toEqual({ row: 7, column: 7 });
     expect(view.cellAt([1, 399])).toEqual({ row: 7, column: 6 });
+  });
+});
+
+describe('marks', () => {
+  const begun = (): Marks => {
+    const marks = new Marks();
+    marks.resize(4, 5);
+    return marks;
+  };
+  const listed = ({ cells }: Marks): number[] => [...cells.keys()].filter((place) => cells[place] === 1);
+
+  test('are painted along a line without gaps, and taken away by a stroke that begins on one', () => {
+    const marks = begun();
+    marks.begin({ row: 0, column: 0 }, 'paint');
+    marks.extend({ row: 2, column: 4 });
+    marks.end();
+    expect(listed(marks)).toEqual([0, 6, 7, 13, 14]);
+    expect(marks.count).toBe(5);
+    marks.begin({ row: 1, column: 1 }, 'paint');
+    marks.extend({ row: 1, column: 2 });
+    marks.end();
+    expect(listed(marks)).toEqual([0, 13, 14]);
+    marks.extend({ row: 3, column: 3 });
+    expect(marks.count).toBe(3);
+  });
+
+  test('of a box follow its corner both ways, over what was marked before', () => {
+    const marks = begun();
+    marks.toggle({ row: 0, column: 0 });
+    marks.begin({ row: 2, column: 3 }, 'box');
+    marks.extend({ row: 0, column: 0 });
+    expect(marks.count).toBe(12);
+    marks.extend({ row: 3, column: 4 });
+    expect(listed(marks)).toEqual([0, 13, 14, 18, 19]);
+    marks.end();
+    marks.toggle({ row: 0, column: 0 });
+    expect(marks.has({ row: 0, column: 0 })).toBe(false);
+    expect(marks.has({ row: -1, column: 4 })).toBe(false);
+    expect(marks.has({ row: 3, column: 5 })).toBe(false);
+    marks.clear();
+    expect([marks.count, marks.cells.length]).toEqual([0, 20]);
   });
 });
 

@@ -79,6 +79,25 @@ describe('editing', () => {
     expect(edited.codes).toEqual((await emu3.generate({ prompt, seed: 4, size })).codes);
   });
 
+  it('of a drawn picture keeps the tokens it was drawn with', async () => {
+    const { codes, size, image: pixels } = await emu3.generate({ prompt, seed: 5, temperature: 2 });
+    const drawn = { codes, ...size, resized: pixels };
+    const mask = { height: 32, width: 32, data: maskOf(8, 8, 8, 8) };
+    const edited = await emu3.edit({ image: drawn, mask, prompt, seed: 3, temperature: 2 });
+    expect(edited.redrawn.indexOf(1)).toBe(5);
+    expect(edited.codes.filter((_, token) => token !== 5)).toEqual(codes.filter((_, token) => token !== 5));
+    const [varied] = await emu3.vary([{ image: drawn, share: 0.25, prompt, seed: 6, temperature: 2 }]);
+    const kept = (list: Uint32Array): Uint32Array => list.filter((_, token) => varied.redrawn[token] === 0);
+    expect(kept(varied.codes).length).toBe(12);
+    expect(kept(varied.codes)).toEqual(kept(codes));
+    const other = { ...drawn, resized: { height: 16, width: 32, rgb: pixels.rgb.slice(0, 16 * 32 * 3) } };
+    const smaller = { height: 16, width: 32, data: maskOf(8, 8, 8, 8, other.resized) };
+    await expect(emu3.edit({ image: other, mask: smaller, prompt })).rejects.toMatchObject({
+      code: 'shape',
+      where: 'image',
+    });
+  });
+
   it('varies pictures side by side, each by its own seed', async () => {
     const original = await emu3.encodeImage(image);
     const requests = [1, 2].map((seed) => ({ image, prompt, seed, share: 0.5, temperature: 2 }));
