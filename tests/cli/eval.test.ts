@@ -1,40 +1,75 @@
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { Evaluation } from '../../demos/cli/evaluation.js';
-import { PICTURE_SIZE } from '../../demos/nano/data/artwork.node.js';
 import { nodeImageCodec } from '../../tokenizer/index.node.js';
 import { cli, tinyVision, writeTinyModel } from './support.js';
 
+const side = 64;
 let folder = '';
+let model = '';
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'emu3-cli-'));
+  model = await writeTinyModel(join(folder, 'model'), side);
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
+interface Report {
+  leftOut: string[];
+  amounts: Record<string, number>;
+  suites: Record<
+    string,
+    { tables: { rows: { name: string; group: string; values: Record<string, number | null> }[] }[] }
+  >;
+}
+
 describe('eval', () => {
-  it('scores an untrained model as knowing nothing, and the artwork as perfect', async () => {
-    const model = await writeTinyModel(join(folder, 'model'), PICTURE_SIZE);
-    const [report, grid] = [join(folder, 'report.json'), join(folder, 'grid.png')];
-    const args = ['--model', model, '--prompts', '5', '--held-out', '3', '--batch', '4', '-o', report, '--grid', grid];
-    const { code, out, err } = await cli(['eval', ...args]);
+  it('scores an untrained model as knowing nothing, and the truth as perfect', async () => {
+    const [report, html, grid] = ['report.json', 'report.html', 'grid.png'].map((name) => join(folder, name));
+    const amounts = ['--quick', '--prompts', '1', '--samples', '1', '--pictures', '2', '--questions', '1'];
+    const files = ['-o', report, '--html', html, '--grid', grid];
+    const suites = 'geneval,pope,questions,reconstruction';
+    const { code, out, err } = await cli(['eval', '--model', model, '--suite', suites, ...amounts, ...files]);
     expect(code, err).toBe(0);
-    expect(out).toMatch(/control: the artwork itself +held out +3 +100\.0 %/);
+    expect(out).toMatch(/control: true pictures +held out +100\.0 %/);
 
-    const { scores, reconstruction, codebook, drawing } = JSON.parse(await readFile(report, 'utf8')) as Evaluation;
-    expect(scores.artwork.trained).toMatchObject({ count: 5, conceptAccuracy: 1, styleAccuracy: 1, meanDistance: 0 });
-    expect(scores.drawn.heldOut).toMatchObject({ count: 3, exactAccuracy: 0 });
-    expect(scores.drawn.trained.meanDistance).toBeGreaterThan(0.3);
-    expect(reconstruction.pictures).toBeGreaterThan(100);
-    expect(reconstruction.psnr).toBeGreaterThan(0);
-    expect(reconstruction.psnr).toBeLessThan(15);
-    expect(codebook.used).toBeGreaterThan(0);
-    expect(codebook.used).toBeLessThanOrEqual(tinyVision.codebook_size);
-    expect(codebook.perplexity).toBeLessThanOrEqual(codebook.used);
-    expect(drawing.tokens).toBe(8 * (8 * 9 + 3));
+    const figures = JSON.parse(await readFile(report, 'utf8')) as Report;
+    expect(Object.keys(figures.suites)).toEqual(suites.split(','));
+    expect(figures.amounts).toEqual({ prompts: 1, samples: 1, pictures: 2, questions: 1, clips: 1 });
+    const row = (suite: string, name: string, group: string, table = 0): Record<string, number | null> | undefined =>
+      figures.suites[suite].tables[table].rows.find((each) => each.name === name && each.group === group)?.values;
+    expect(row('geneval', 'model', 'seen')).toMatchObject({ overall: 0, pictures: 6 });
+    expect(row('geneval', 'true pictures', 'seen')).toMatchObject({ overall: 1 });
+    expect(row('pope', 'checker, true pictures', 'twemoji')).toMatchObject({ accuracy: 1 });
+    expect(row('questions', 'model', 'seen')).toMatchObject({ overall: 0 });
+    const psnr = row('reconstruction', 'clips', 'seen')?.['PSNR, dB'] ?? NaN;
+    expect(psnr).toBeGreaterThan(0);
+    expect(psnr).toBeLessThan(15);
+    const codebook = row('reconstruction', 'all of the above', '', 1);
+    expect(codebook).toMatchObject({ entries: tinyVision.codebook_size });
+    expect(codebook?.['in use']).toBeLessThanOrEqual(tinyVision.codebook_size);
 
-    const sheet = await nodeImageCodec.decodeImage(await readFile(grid));
-    expect(sheet.width).toBeGreaterThan(8 * PICTURE_SIZE);
+    expect(await readFile(html, 'utf8')).toMatch(/^<!doctype html>[^]*<\/html>\n$/);
+    expect((await nodeImageCodec.decodeImage(await readFile(grid))).width).toBeGreaterThan(8 * side);
+    expect((await readdir(folder)).filter((name) => name.endsWith('.tmp'))).toEqual([]);
+  });
+
+  it('refuses what it does not know, before the model is loaded', async () => {
+    const unknown = await cli(['eval', '--model', model, '--suite', 'geneval,taste']);
+    expect(unknown.code).toBe(2);
+    expect(unknown.err).toContain('geneval, pope, questions');
+    expect((await cli(['eval', '--model', model, '--prompts', '0'])).code).toBe(2);
+    const missing = await cli(['eval', '--model', model, '--html', join(folder, 'nowhere', 'report.html')]);
+    expect([missing.code, missing.err]).toEqual([1, expect.stringContaining('does not exist')]);
+    const grid = await cli(['eval', '--model', model, '--suite', 'pope', '--grid', join(folder, 'grid.png')]);
+    expect([grid.code, grid.err]).toEqual([1, expect.stringContaining('--grid')]);
+  });
+
+  it('stops when told to and writes nothing', async () => {
+    const output = join(folder, 'stopped.json');
+    const { code, out } = await cli(['eval', '--model', model, '--quick', '-o', output], AbortSignal.abort());
+    expect(code).toBe(130);
+    expect(out).toBe('');
+    expect(await readdir(folder)).not.toContain('stopped.json');
   });
 });

@@ -1,7 +1,8 @@
-import type { Command } from 'commander';
+import { InvalidArgumentError, Option, type Command } from 'commander';
+import { Emu3Error } from '../../../kernels/core/errors.js';
 import { contactSheet } from '../../nano/check/contact-sheet.js';
-import { encodeSheet } from '../../nano/check/check.node.js';
-import type { Evaluation, EvaluationOptions } from '../evaluation.js';
+import { fullAmounts, quickAmounts, suiteNames, type Amounts, type SuiteName } from '../../nano/eval/suite.js';
+import { evaluatedModel } from '../evaluated-model.js';
 import { withModel } from '../open-model.js';
 import {
   addRunOptions,
@@ -13,89 +14,147 @@ import {
   type SamplingChoice,
 } from '../options.js';
 import { checkOutput, jsonText, writeOutput } from '../output.js';
-import { formatPercent, formatTable } from '../report.js';
+import { encodePng } from '../pictures.js';
+import { startProgress, type ProgressBar } from '../progress.js';
+import { formatSeconds } from '../report.js';
 import type { Terminal } from '../terminal.js';
 
-interface EvalOptions extends RunChoice, SamplingChoice {
-  prompts: number;
-  heldOut?: number;
+interface EvalOptions extends RunChoice, SamplingChoice, Partial<Amounts> {
+  suite?: SuiteName[];
+  quick?: boolean;
   batch: number;
   output?: string;
+  html?: string;
   grid?: string;
 }
 
-/** Pictures of the contact sheet: three quarters of trained pairs, the rest held out. */
-const sheetColumns = 8;
-const sheetTrained = 48;
-const sheetHeldOut = 16;
 const defaultSeed = 1;
+const sheetColumns = 8;
+const sheetPictures = 64;
+const labelWidth = 42;
 
 export function addEval(program: Command, terminal: Terminal): void {
   const command = program
     .command('eval')
-    .description('score the nano model: what its pictures show, controls, reconstruction')
-    .option('--prompts <n>', 'trained (concept, style) pairs to draw', numberOption({ from: 1, whole: true }), 200)
-    .option('--held-out <n>', 'held-out pairs to draw (default: all)', numberOption({ from: 1, whole: true }))
-    .addOption(seedOption('of the choice of prompts and the pictures').default(defaultSeed))
+    .description('measure what a model of the nano world can do, with controls')
+    .addOption(
+      new Option('--suite <names>', `only these, with commas: ${suiteNames.join(', ')}`).argParser(suitesOption),
+    )
+    .option('--quick', 'few of everything, for a first look')
+    .option('--prompts <n>', amountText('GenEval prompts of each task and split', 'prompts'), amountOption)
+    .option('--samples <n>', amountText('pictures of each GenEval prompt', 'samples'), amountOption)
+    .option('--pictures <n>', amountText('pictures of each group in other suites', 'pictures'), amountOption)
+    .option('--questions <n>', amountText('questions of each type and group', 'questions'), amountOption)
+    .option('--clips <n>', amountText('clips of each motion and split', 'clips'), amountOption)
+    .addOption(seedOption('of everything that is drawn by chance').default(defaultSeed))
     .option('--batch <n>', 'pictures side by side', numberOption({ from: 1, to: 64, whole: true }), 8)
-    .option('-o, --output <file>', 'write the report as JSON')
-    .option('--grid <file>', `write ${sheetTrained} trained and ${sheetHeldOut} held-out pictures as one PNG`);
+    .option('-o, --output <file>', 'write the figures as JSON')
+    .option('--html <file>', 'write figures, pictures and clips as one HTML file')
+    .option('--grid <file>', `write up to ${sheetPictures} GenEval pictures as one PNG`);
   addRunOptions(addSamplingOptions(command)).action((options: EvalOptions) => evalModel(terminal, options));
 }
 
-async function evalModel(terminal: Terminal, options: EvalOptions): Promise<void> {
-  for (const path of [options.output, options.grid]) if (path !== undefined) await checkOutput(path);
-  const request: EvaluationOptions = {
-    prompts: options.prompts,
-    heldOut: options.heldOut,
-    seed: options.seed ?? defaultSeed,
-    batch: options.batch,
-    sampling: samplingRequest(options),
-  };
-  // The artwork and the checker are heavy, and no other command needs them.
-  const { evaluate } = await import('../evaluation.js');
-  await withModel(terminal, options, async (emu3, device) => {
-    const { evaluation, pictures } = await evaluate(terminal, emu3, request);
-    const { temperature, topK, topP, guidance, negativePrompt } = { ...emu3.defaults, ...request.sampling };
-    const sampling = { temperature, topK, topP, guidance, negativePrompt };
-    const report = { model: options.model ?? 'nano', adapter: device.choice.description, sampling, ...evaluation };
-    if (options.output !== undefined) await writeOutput(options.output, jsonText(report));
-    if (options.grid !== undefined) {
-      const shown = [...pictures.trained.slice(0, sheetTrained), ...pictures.heldOut.slice(0, sheetHeldOut)];
-      await writeOutput(options.grid, await encodeSheet(contactSheet(shown, sheetColumns)));
-    }
-    terminal.out(options.json ? jsonText(report) : describe(evaluation));
+const amountOption = numberOption({ from: 1, to: 100_000, whole: true });
+
+function amountText(what: string, name: keyof Amounts): string {
+  return `${what} (default: ${fullAmounts[name]}, quick ${quickAmounts[name]})`;
+}
+
+function suitesOption(text: string): SuiteName[] {
+  return text.split(',').map((word) => {
+    const name = suiteNames.find((each) => each === word.trim());
+    if (name === undefined) throw new InvalidArgumentError(`Give names out of ${suiteNames.join(', ')}.`);
+    return name;
   });
 }
 
-const groups: Readonly<Record<keyof Evaluation['scores'], string>> = {
-  drawn: 'drawn by the model',
-  artwork: 'control: the artwork itself',
-  reconstructed: 'control: artwork through the tokenizer',
-  shuffledPrompts: 'control: drawn, prompts shuffled',
-};
+async function evalModel(terminal: Terminal, options: EvalOptions): Promise<void> {
+  for (const path of [options.output, options.html, options.grid]) if (path !== undefined) await checkOutput(path);
+  if (options.grid !== undefined && options.suite?.includes('geneval') === false) {
+    throw new Emu3Error('There are no pictures to put on the sheet.', {
+      code: 'argument',
+      where: '--grid',
+      fix: 'Add geneval to --suite, or leave --grid out.',
+    });
+  }
+  const amounts = amountsOf(options);
+  const { seed = defaultSeed, batch } = options;
+  const sampling = samplingRequest(options);
+  // The artwork, the checker and the report are heavy, and no other command needs them.
+  const { Artwork } = await import('../../nano/world/draw.node.js');
+  const { evaluate } = await import('../../nano/eval/evaluate.js');
+  const { reportJson, reportText } = await import('../../nano/eval/report.js');
+  await withModel(terminal, options, async (emu3, device) => {
+    terminal.err('rendering the artwork ...\n');
+    const artwork = await Artwork.load();
+    const progress = new Progress(terminal);
+    const evaluation = await evaluate(evaluatedModel(emu3, { batch, sampling }), artwork, {
+      suites: options.suite,
+      amounts,
+      seed,
+      signal: terminal.signal,
+      onWork: (suite, label, total) => progress.begin(`${suite}: ${label}`, total),
+    }).finally(() => progress.stop());
+    const { temperature, topK, topP, guidance, negativePrompt } = { ...emu3.defaults, ...sampling };
+    const head = {
+      model: options.model ?? 'nano',
+      adapter: device.choice.description,
+      seed,
+      sampling: { temperature, topK, topP, guidance, negativePrompt },
+      amounts,
+    };
+    const report = reportJson(head, evaluation);
+    if (options.output !== undefined) await writeOutput(options.output, jsonText(report));
+    if (options.html !== undefined) {
+      const { reportHtml } = await import('../../nano/eval/report-html.node.js');
+      await writeOutput(options.html, await reportHtml(head, evaluation, terminal));
+    }
+    if (options.grid !== undefined) await writeOutput(options.grid, await sheetOf(evaluation.results));
+    terminal.out(options.json ? jsonText(report) : reportText(evaluation));
+  });
+}
 
-function describe({ scores, reconstruction, codebook, drawing, prompts }: Evaluation): string {
-  const rows = (Object.keys(groups) as (keyof typeof groups)[]).flatMap((group) =>
-    (['trained', 'heldOut'] as const).map((split) => {
-      const { count, conceptAccuracy, styleAccuracy, exactAccuracy, meanDistance } = scores[group][split];
-      return [
-        groups[group],
-        split === 'trained' ? 'trained' : 'held out',
-        String(count),
-        formatPercent(conceptAccuracy),
-        formatPercent(styleAccuracy),
-        formatPercent(exactAccuracy),
-        meanDistance.toFixed(3),
-      ];
-    }),
-  );
-  const heading = ['pictures', 'pairs', 'count', 'right concept', 'right style', 'both', 'mean distance'];
-  return [
-    formatTable(heading, rows),
-    `\nreconstruction of ${reconstruction.pictures} pictures never trained on: PSNR ${reconstruction.psnr.toFixed(2)} dB`,
-    ` (lowest ${reconstruction.lowestPsnr.toFixed(2)} dB), SSIM ${reconstruction.ssim.toFixed(4)}\n`,
-    `codebook: ${codebook.used} of ${codebook.size} codes in use over ${codebook.pictures} pictures, perplexity ${codebook.perplexity.toFixed(0)}\n`,
-    `drawing: ${prompts.trained + prompts.heldOut} pictures, ${drawing.tokensPerSecond.toFixed(1)} tokens/s\n`,
-  ].join('');
+function amountsOf(options: EvalOptions): Amounts {
+  const base = options.quick ? quickAmounts : fullAmounts;
+  const names = Object.keys(base) as (keyof Amounts)[];
+  const given = names.flatMap((name) => (options[name] === undefined ? [] : [[name, options[name]] as const]));
+  return { ...base, ...Object.fromEntries(given) };
+}
+
+function sheetOf(
+  results: readonly { name: string; examples: readonly { pictures: readonly Picture[] }[] }[],
+): Promise<Uint8Array> {
+  const examples = results.find(({ name }) => name === 'geneval')?.examples ?? [];
+  const pictures = examples.slice(0, sheetPictures).map(({ pictures: [{ frames }] }) => frames[0].rgb);
+  return encodePng(contactSheet(pictures, sheetColumns), 1);
+}
+
+interface Picture {
+  readonly frames: readonly { readonly rgb: Uint8Array<ArrayBuffer> }[];
+}
+
+/** One bar after the other, with the time that is left. */
+class Progress {
+  private readonly terminal: Terminal;
+  private bar: ProgressBar | undefined;
+
+  constructor(terminal: Terminal) {
+    this.terminal = terminal;
+  }
+
+  begin(label: string, total: number): (done: number) => void {
+    this.stop();
+    const bar = startProgress(this.terminal, label.padEnd(labelWidth), total);
+    this.bar = bar;
+    const started = performance.now();
+    return (done) => {
+      const seconds = (performance.now() - started) / 1000;
+      bar.update(done, done === total ? '' : `${formatSeconds((seconds / done) * (total - done))} left`);
+    };
+  }
+
+  stop(): void {
+    this.bar?.stop();
+    this.bar = undefined;
+  }
 }

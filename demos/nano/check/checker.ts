@@ -37,6 +37,8 @@ export interface Sight {
 export interface CheckOptions {
   /** Side that things are expected to have, pixels; default as in the world, by the picture's side. */
   size?: number;
+  /** Things of the frame before: what looks exactly like one of them at its place is taken for it without looking further. */
+  before?: readonly FoundThing[];
 }
 
 /** Farther than this from the background is a thing, CIELAB units. */
@@ -55,6 +57,8 @@ const splitStep = 1 / 6;
 const sizeTolerance = 0.15;
 /** What is narrower than this share of a thing at the left or right border may be cut off by it. */
 const cutShare = 0.9;
+/** So near to a template is what was drawn by it, or nearly so: no two nouns are nearer to each other. */
+const sureDistance = 0.04;
 /** Farther than this from every template is nothing known. */
 export const knownDistance = 0.4;
 /** So is what another noun explains nearly as well: the nearest distance in that of the nearest template of another noun. */
@@ -87,7 +91,7 @@ export class SceneChecker {
     const things: FoundThing[] = [];
     const unknown: Patch[] = [];
     for (const patch of patchesOf(foreground, size)) {
-      const match = this.matchPatch(foreground, patch, size);
+      const match = this.matchPatch(foreground, patch, size, options.before ?? []);
       if (isKnown(match)) things.push(foundThing(match, patch));
       else if (longerSide(patch) < splitShare * size) unknown.push(patch);
       else {
@@ -115,8 +119,16 @@ export class SceneChecker {
     return fineDistance(plain.view, painted.view) <= alikeDistance;
   }
 
-  private matchPatch(foreground: Foreground, patch: Patch, size: number): Match {
-    return matchPlaces(foreground, this.templates.on(foreground.background), startsOf(patch, size, foreground.side));
+  private matchPatch(foreground: Foreground, patch: Patch, size: number, before: readonly FoundThing[]): Match {
+    const templates = this.templates.on(foreground.background);
+    const starts = startsOf(patch, size, foreground.side);
+    for (const { noun, color, style, box } of before) {
+      if (Math.hypot(box.x - starts[0].x, box.y - starts[0].y) > size) continue;
+      const same = templates.filter((each) => each.noun === noun && each.color === color && each.style === style);
+      const match = matchPlaces(foreground, same, starts);
+      if (match.distance <= sureDistance) return match;
+    }
+    return matchPlaces(foreground, templates, starts);
   }
 
   /** Finds things that touch, the likeliest first, each wiped out before the next. */

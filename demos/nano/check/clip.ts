@@ -5,6 +5,7 @@ import type { Background, Color, Noun, Style } from '../world/words.js';
 import { foregroundThreshold, knownDistance, type FoundThing, type SceneChecker, type Sight } from './checker.js';
 import type { Patch } from './components.js';
 import { motionOf, type SeenMotion, type Sighting } from './motion.js';
+import { turns } from './templates.js';
 import { fineDistance, viewOf, type View } from './window.js';
 
 /** One thing through a clip. */
@@ -69,7 +70,8 @@ export function watchClip(checker: SceneChecker, frames: readonly RgbImage[]): C
       fix: 'Pass all frames of one clip.',
     });
   }
-  const sights = frames.map((frame) => checker.check(frame));
+  const sights: Sight[] = [];
+  for (const frame of frames) sights.push(checker.check(frame, { before: sights.at(-1)?.things ?? [] }));
   const side = frames[0].width;
   const size = (objectSize * side) / pictureSize;
   const tracks = link(sights, size)
@@ -130,7 +132,7 @@ function describe(
     return { ...motion, noun: undefined, color: undefined, style: undefined, sightings, consistency: 0 };
   }
   const { noun, color, style } = best.identity;
-  const turned: SeenMotion = { kind: 'spins', direction: undefined, speed: 0 };
+  const turned: SeenMotion = { kind: 'spins', direction: undefined, speed: 0, pace: best.turnsAFrame + 1 };
   return { ...(best.spins ? turned : motion), noun, color, style, sightings, consistency: best.consistency };
 }
 
@@ -163,6 +165,8 @@ interface Fit {
   /** Mean over the frames. */
   readonly distance: number;
   readonly spins: boolean;
+  /** Sixteenths of a circle, either way. */
+  readonly turnsAFrame: number;
   readonly consistency: number;
 }
 
@@ -193,7 +197,25 @@ function fitIdentity(
     const isSame = thing === undefined || (thing.noun === identity.noun && checker.isOfColor(thing, identity.color));
     return distance <= knownDistance && (isSame || distance <= 2 * (1 - thing.score));
   });
-  return { identity, distance: spins ? turned : upright, spins, consistency: consistent.length / rows.length };
+  const seen = rows.map(({ turn, sighting: { frame } }) => ({ turn, frame }));
+  return {
+    identity,
+    distance: spins ? turned : upright,
+    spins,
+    turnsAFrame: medianTurn(seen),
+    consistency: consistent.length / rows.length,
+  };
+}
+
+/** The median of the turns from one frame to the next, the shorter way round. */
+function medianTurn(seen: readonly { turn: number; frame: number }[]): number {
+  const steps = seen.slice(1).flatMap(({ turn, frame }, index) => {
+    const before = seen[index];
+    const step = Math.abs(turn - before.turn) % turns;
+    return frame === before.frame + 1 ? [Math.min(step, turns - step)] : [];
+  });
+  steps.sort((a, b) => a - b);
+  return steps[Math.floor(steps.length / 2)] ?? 0;
 }
 
 function placesAround({ patch, thing }: LongSighting, size: number): { x: number; y: number; size: number }[] {

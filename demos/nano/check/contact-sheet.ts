@@ -4,7 +4,7 @@ import { Emu3Error } from '../../../kernels/core/errors.js';
 export interface Sheet {
   width: number;
   height: number;
-  rgb: Uint8Array;
+  rgb: Uint8Array<ArrayBuffer>;
 }
 
 /** Grey gap between the pictures of a sheet, in pixels. */

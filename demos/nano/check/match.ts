@@ -28,10 +28,11 @@ export function matchPlaces(foreground: Foreground, templates: readonly Template
       [-1, 0, 1].map((right) => ({ x: x + right * firstStep * size, y: y + down * firstStep * size, size })),
     ),
   );
+  const seen = candidates.map((place) => ({ place, view: views.at(place) }));
   const coarse = templates.map((template) => {
     let best = { template, place: candidates[0], distance: Infinity };
-    for (const place of candidates) {
-      const distance = coarseDistance(views.at(place), template.view);
+    for (const { place, view } of seen) {
+      const distance = coarseDistance(view, template.view);
       if (distance < best.distance) best = { template, place, distance };
     }
     return best;
@@ -96,14 +97,16 @@ function climb(
 /** Views of a picture, each made once. */
 class ViewCache {
   private readonly foreground: Foreground;
-  private readonly views = new Map<string, View>();
+  private readonly views = new Map<number, View>();
 
   constructor(foreground: Foreground) {
     this.foreground = foreground;
   }
 
   at(place: Place): View {
-    const key = `${place.x.toFixed(2)} ${place.y.toFixed(2)} ${place.size.toFixed(2)}`;
+    // Hundredths of a pixel side by side in one whole number.
+    const [x, y, size] = [place.x, place.y, place.size].map((value) => Math.round(value * 100));
+    const key = (x * 1e5 + y) * 1e5 + size;
     let view = this.views.get(key);
     if (view === undefined) {
       view = viewOf(this.foreground, place);

@@ -29,8 +29,11 @@ interface Taps {
   /** First pixel of each cell and the weights from there on; no weights for a cell outside the picture. */
   readonly first: readonly number[];
   readonly weights: readonly (readonly number[])[];
+  /** Pixels that are looked at: [low, high). */
   readonly low: number;
   readonly high: number;
+  /** Whether all cells lie in the picture. */
+  readonly whole: boolean;
 }
 
 /** Cell means over pixels, with pixels that a cell covers in part counted in part. */
@@ -55,7 +58,7 @@ function tapsAlong(center: number, size: number, side: number): Taps {
     }
     weights.push(covered);
   }
-  return { first, weights, low, high };
+  return { first, weights, low, high, whole: weights.every(({ length }) => length > 0) };
 }
 
 /** The view of a place in a picture whose background is zero. */
@@ -88,8 +91,7 @@ export function viewOf({ planes, side }: LabPicture, { x, y, size }: Place): Vie
 }
 
 function insideOf(across: Taps, down: Taps): Uint8Array | undefined {
-  const whole = [...across.weights, ...down.weights].every(({ length }) => length > 0);
-  if (whole) return undefined;
+  if (across.whole && down.whole) return undefined;
   return Uint8Array.from({ length: fineCells ** 2 }, (_, index) => {
     const [row, column] = [Math.floor(index / fineCells), index % fineCells];
     return down.weights[row].length > 0 && across.weights[column].length > 0 ? 1 : 0;

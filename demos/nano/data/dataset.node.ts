@@ -1,5 +1,5 @@
-import { coarseDistance, pictureDistance, pictureFeatures } from '../check/features.js';
-import type { PictureFeatures } from '../check/features.js';
+import { coarseDistance, pictureDistance, pictureFeatures } from './features.js';
+import type { PictureFeatures } from './features.js';
 import { listEmoji, renderIcon, STYLES } from './artwork.node.js';
 import type { EmojiEntry, Style } from './artwork.node.js';
 import { makeCaptions } from './captions.js';

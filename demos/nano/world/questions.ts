@@ -129,7 +129,7 @@ function motionQuestion(thing: SceneObject, random: SeededRandom): { question: s
 }
 
 /** "a red car and two stars". */
-function listOf(scene: Scene): string {
+export function listOf(scene: Scene): string {
   const groups = groupsOf({ ...scene, objects: inReadingOrder(scene.objects) });
   const phrases = groups.map(groupPhrase);
   if (phrases.length === 1) return phrases[0];

@@ -204,8 +204,8 @@ function drawThings(random: SeededRandom, kind: SceneKind): Thing[] {
   }
 }
 
-/** Puts things on the grid, apart from one another. */
-function place(random: SeededRandom, things: readonly Thing[], cells = pictureSize / gridStep): SceneObject[] {
+/** Puts things on the grid, apart from one another: at most four fit. */
+export function place(random: SeededRandom, things: readonly Thing[], cells = pictureSize / gridStep): SceneObject[] {
   const places = cells - objectSize / gridStep + 1;
   for (;;) {
     const objects: SceneObject[] = [];

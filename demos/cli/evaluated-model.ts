@@ -1,0 +1,96 @@
+import { throwIfAborted } from '../../kernels/core/errors.js';
+import type { Emu3 } from '../../loader/pipeline/emu3.js';
+import type { SamplingOptions } from '../../loader/pipeline/generate.js';
+import { clipOf, imagesOf } from '../../loader/pipeline/pixels.js';
+import type { RgbImage } from '../../tokenizer/index.js';
+import type { EvaluatedModel, Reconstruction, WorkEvents } from '../nano/eval/model.js';
+
+export interface EvaluatedOptions {
+  /** Requests side by side. */
+  batch: number;
+  sampling: SamplingOptions & { guidance?: number; negativePrompt?: string };
+}
+
+/** Tokens of the longest answer; those of the world are shorter. */
+const longestAnswer = 32;
+
+/** A whole model as the evaluation asks it. */
+export function evaluatedModel(emu3: Emu3, { batch, sampling }: EvaluatedOptions): EvaluatedModel {
+  return {
+    codebookSize: emu3.vision.config.codebook_size,
+    draw: (requests, events) =>
+      inBatches(requests, batch, events, async (group) => {
+        const asked = group.map((request) => ({ ...sampling, ...request, ratio: '1:1' }));
+        return (await emu3.generateBatch(asked, signalOf(events))).map(({ image }) => image);
+      }),
+    answer: (requests, events) =>
+      inBatches(requests, 1, events, async ([{ image, question }]) => {
+        const { text } = await emu3.describe({ image, question, maxNewTokens: longestAnswer, ...signalOf(events) });
+        return [text];
+      }),
+    reconstruct: (clips, events) => reconstruct(emu3, clips, batch, events),
+  };
+}
+
+function signalOf({ signal }: WorkEvents): { signal?: AbortSignal } {
+  return signal === undefined ? {} : { signal };
+}
+
+async function inBatches<Request, Result>(
+  requests: readonly Request[],
+  size: number,
+  { signal, onDone }: WorkEvents,
+  work: (group: readonly Request[]) => Promise<readonly Result[]>,
+): Promise<Result[]> {
+  const results: Result[] = [];
+  for (let from = 0; from < requests.length; from += size) {
+    throwIfAborted(signal, 'eval');
+    results.push(...(await work(requests.slice(from, from + size))));
+    onDone?.(results.length);
+  }
+  return results;
+}
+
+/** Through the vision tokenizer and back: pictures side by side, clips one after the other. */
+async function reconstruct(
+  { vision }: Emu3,
+  clips: readonly (readonly RgbImage[])[],
+  batch: number,
+  { signal, onDone }: WorkEvents,
+): Promise<Reconstruction[]> {
+  const results: Reconstruction[] = [];
+  while (results.length < clips.length) {
+    throwIfAborted(signal, 'eval');
+    const group = groupFrom(clips, results.length, batch);
+    const frames = group[0].length;
+    const [{ height, width }] = group[0];
+    const pixels = group.flat().map((frame) => clipOf(frame).data);
+    const data = new Float32Array(pixels.length * pixels[0].length);
+    pixels.forEach((values, index) => data.set(values, index * values.length));
+    const encoded = await vision.encode({ batch: group.length, frames, height, width, data }, signal);
+    const decoded = await vision.decode(encoded, frames === 1, signal);
+    // Frames of clips lie behind one another as the pictures of a batch do.
+    const images = imagesOf({ ...decoded, batch: decoded.batch * decoded.frames, frames: 1 });
+    const codes = encoded.codes.length / group.length;
+    group.forEach((_, index) => {
+      const first = index * decoded.frames;
+      results.push({
+        frames: images.slice(first, first + frames),
+        codes: encoded.codes.subarray(index * codes, (index + 1) * codes),
+      });
+    });
+    onDone?.(results.length);
+  }
+  return results;
+}
+
+/** Pictures up to the next clip, or a clip. */
+function groupFrom(
+  clips: readonly (readonly RgbImage[])[],
+  from: number,
+  batch: number,
+): readonly (readonly RgbImage[])[] {
+  const ahead = clips.slice(from, from + batch);
+  const end = ahead.findIndex((frames) => frames.length > 1);
+  return ahead.slice(0, end < 0 ? batch : Math.max(1, end));
+}

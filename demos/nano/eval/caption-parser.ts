@@ -1,0 +1,113 @@
+import { backgrounds, colors, motionKinds, nouns, styles, type Noun } from '../world/words.js';
+import { motionPhrase, phraseOf, placePhrase } from '../world/captions.js';
+
+/** What a caption says, facet by facet: lists in which the same may stand several times. */
+export interface CaptionFacets {
+  /** "car". */
+  readonly noun: readonly string[];
+  /** "red car"; "car" for one in the colours of its artwork. */
+  readonly color: readonly string[];
+  /** "2 car". */
+  readonly count: readonly string[];
+  /** "car at the top left"; of a clip "car moves left", "car stands still". */
+  readonly place: readonly string[];
+  /** Of a clip: "car slowly". */
+  readonly speed: readonly string[];
+  readonly background: readonly string[];
+  readonly style: readonly string[];
+  /** Pieces that could not be read. */
+  readonly unread: readonly string[];
+}
+
+const placeWords = [10, 32, 54].flatMap((y) => [10, 32, 54].map((x) => placePhrase({ x, y })));
+const deeds = [...motionKinds.map((kind) => motionPhrase({ kind, speed: 2 }, false)), 'stands still'];
+const phrases = new Map(
+  nouns.flatMap((noun) =>
+    [undefined, ...colors].map((color): [string, { noun: Noun; name: string }] => [
+      phraseOf({ noun, color }),
+      { noun, name: color === undefined ? noun : `${color} ${noun}` },
+    ]),
+  ),
+);
+
+/** Reads a caption of the form of `fullCaption`; what it cannot read it keeps in `unread`. */
+export function parseCaption(caption: string): CaptionFacets {
+  return parse(caption, (words) => (placeWords.includes(words) ? { place: words } : undefined));
+}
+
+/** Reads a caption of the form of `fullClipCaption`. */
+export function parseClipCaption(caption: string): CaptionFacets {
+  return parse(caption, (words) => {
+    if (words === 'stands still') return { place: words };
+    const [, deed, speed] = /^(.+) (slowly|quickly)$/.exec(words) ?? [];
+    return deed !== undefined && deed !== 'stands still' && deeds.includes(deed) ? { place: deed, speed } : undefined;
+  });
+}
+
+function parse(
+  caption: string,
+  readPlace: (words: string) => { place: string; speed?: string } | undefined,
+): CaptionFacets {
+  const facets = {
+    noun: [] as string[],
+    color: [] as string[],
+    place: [] as string[],
+    speed: [] as string[],
+    background: [] as string[],
+    style: [] as string[],
+    unread: [] as string[],
+  };
+  const pieces = caption
+    .toLowerCase()
+    .replace(/\s+/g, ' ')
+    .replace(/\.\s*$/, '')
+    .trim()
+    .split(/ ?, ?/);
+  for (const piece of pieces.filter((text) => text !== '')) {
+    const [, word, kind] = /^(\w+) (background|style)$/.exec(piece) ?? [];
+    if (kind === 'background' && backgrounds.some((each) => each === word)) facets.background.push(word);
+    else if (kind === 'style' && styles.some((each) => each === word)) facets.style.push(word);
+    else {
+      const thing = readThing(piece, readPlace);
+      if (thing === undefined) facets.unread.push(piece);
+      else {
+        facets.noun.push(thing.noun);
+        facets.color.push(thing.name);
+        facets.place.push(`${thing.noun} ${thing.place}`);
+        if (thing.speed !== undefined) facets.speed.push(`${thing.noun} ${thing.speed}`);
+      }
+    }
+  }
+  const counts = [...new Set(facets.noun)].map(
+    (noun) => `${facets.noun.filter((each) => each === noun).length} ${noun}`,
+  );
+  return { ...facets, count: counts };
+}
+
+function readThing(
+  piece: string,
+  readPlace: (words: string) => { place: string; speed?: string } | undefined,
+): { noun: Noun; name: string; place: string; speed?: string } | undefined {
+  for (const [phrase, thing] of phrases) {
+    if (!piece.startsWith(`${phrase} `)) continue;
+    const place = readPlace(piece.slice(phrase.length + 1));
+    if (place !== undefined) return { ...thing, ...place };
+  }
+  return undefined;
+}
+
+export const facetNames = ['noun', 'color', 'count', 'place', 'speed', 'background', 'style'] as const;
+export type FacetName = (typeof facetNames)[number];
+
+/** How many of what is said is so: the common part of two lists, what stands twice counted twice. */
+export function commonCount(said: readonly string[], so: readonly string[]): number {
+  const left = [...so];
+  let count = 0;
+  for (const each of said) {
+    const index = left.indexOf(each);
+    if (index < 0) continue;
+    left.splice(index, 1);
+    count += 1;
+  }
+  return count;
+}

@@ -1,0 +1,441 @@
+import sharp from 'sharp';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { SceneChecker, type FoundThing } from '../../demos/nano/check/checker.js';
+import { commonCount, parseCaption, parseClipCaption } from '../../demos/nano/eval/caption-parser.js';
+import { evaluate, type Evaluation, type EvaluateOptions } from '../../demos/nano/eval/evaluate.js';
+import {
+  drawPrompts,
+  faultOf,
+  genevalTasks,
+  promptsOf,
+  sceneFor,
+  splitOfPrompt,
+  type GenevalPrompt,
+} from '../../demos/nano/eval/geneval-prompts.js';
+import type { EvaluatedModel } from '../../demos/nano/eval/model.js';
+import { answerFrom } from '../../demos/nano/eval/oracle.js';
+import { isYes, popeQuestions, popeScores, popeStrategies } from '../../demos/nano/eval/pope.js';
+import { normalised } from '../../demos/nano/eval/questions.js';
+import { codebookUsage } from '../../demos/nano/eval/reconstruction.js';
+import { escapeHtml, reportHtml } from '../../demos/nano/eval/report-html.node.js';
+import { reportJson, reportText } from '../../demos/nano/eval/report.js';
+import { elsewhere, suiteNames, type Amounts, type SuiteName } from '../../demos/nano/eval/suite.js';
+import { fullCaption, fullClipCaption } from '../../demos/nano/world/captions.js';
+import { Artwork } from '../../demos/nano/world/draw.node.js';
+import { drawClipQuestion, drawQuestion } from '../../demos/nano/world/questions.js';
+import { SeededRandom } from '../../demos/nano/world/random.js';
+import {
+  combinationsOf,
+  drawClip,
+  drawScene,
+  isHeldOut,
+  relationsOf,
+  sceneKinds,
+  splitOf,
+} from '../../demos/nano/world/scene.js';
+import { KnowingRenderer, perfectModel, randomModel } from './fake-model.js';
+
+let artwork: Artwork;
+beforeAll(async () => {
+  artwork = await Artwork.load();
+});
+
+const seed = 3;
+/** As little as shows something. */
+const few: Amounts = { prompts: 2, samples: 2, pictures: 4, questions: 2, clips: 1 };
+
+function run(
+  model: (world: KnowingRenderer) => EvaluatedModel,
+  options: Partial<EvaluateOptions>,
+): Promise<Evaluation> {
+  const world = new KnowingRenderer(artwork);
+  return evaluate(model(world), world, { amounts: few, seed, ...options });
+}
+
+/** A column of a table, by row name and group. */
+function figures(
+  { results }: Evaluation,
+  suite: SuiteName,
+  column: string,
+  table = 0,
+): Record<string, number | undefined> {
+  const found = results.find(({ name }) => name === suite)?.tables[table];
+  if (found === undefined) throw new Error(`no table ${table} in ${suite}`);
+  const index = found.columns.findIndex(({ name }) => name === column);
+  if (index < 0) throw new Error(`no column ${column}`);
+  return Object.fromEntries(found.rows.map(({ name, group, values }) => [`${name}, ${group}`, values[index]]));
+}
+
+describe('a perfect model', () => {
+  let evaluation: Evaluation;
+  beforeAll(async () => {
+    evaluation = await run(perfectModel, {});
+  });
+  const perfect = (suite: SuiteName, column: string, table = 0, except = /shuffled|other/): void => {
+    const values = Object.entries(figures(evaluation, suite, column, table)).filter(([name]) => !except.test(name));
+    expect(values.length).toBeGreaterThan(0);
+    expect(values.filter(([, value]) => value !== 1 && value !== undefined)).toEqual([]);
+    expect(values.some(([, value]) => value === 1)).toBe(true);
+  };
+
+  it('runs every suite', () => {
+    expect(evaluation.results.map(({ name }) => name)).toEqual([...suiteNames]);
+    expect(evaluation.left).toEqual([]);
+  });
+
+  it('draws everything right, and its pictures are wrong for other prompts', () => {
+    for (const task of ['overall', ...genevalTasks]) perfect('geneval', task);
+    const overall = figures(evaluation, 'geneval', 'overall');
+    expect(overall['shuffled prompts, seen']).toBeLessThan(0.2);
+    expect(overall['shuffled prompts, held out']).toBeLessThan(0.2);
+    expect(figures(evaluation, 'geneval', 'single object')['model, held out']).toBeUndefined();
+  });
+
+  it('says what is there, and not about other pictures', () => {
+    for (const column of ['accuracy', 'precision', 'recall', 'F1', 'clear']) perfect('pope', column);
+    expect(figures(evaluation, 'pope', 'yes')['model, adversarial, twemoji']).toBe(0.5);
+    expect(figures(evaluation, 'pope', 'accuracy')['model, other pictures, seen']).toBeLessThan(0.85);
+  });
+
+  it('answers all questions and captions exactly', () => {
+    for (const table of [0, 1]) {
+      for (const column of ['overall', 'of all']) perfect('questions', column, table);
+      expect(figures(evaluation, 'questions', 'overall', table)['model, other pictures, seen'] ?? 0).toBeLessThan(0.7);
+    }
+    for (const table of [0, 1, 2, 3]) {
+      const columns = table % 2 === 0 ? ['exact', 'read'] : [];
+      // A style is all that the checker may take for another.
+      for (const column of [...columns, 'noun', 'color', 'place', 'background']) {
+        perfect('captions', column, table, column === 'exact' ? /other|checker/ : /other/);
+      }
+    }
+    expect(figures(evaluation, 'captions', 'exact')['model, other pictures, seen']).toBe(0);
+  });
+
+  it('films everything right', () => {
+    for (const column of ['right thing', 'right motion', 'direction', 'slow or quick', 'consistent', 'dynamic']) {
+      perfect('video', column);
+    }
+    const found = figures(evaluation, 'video', 'speed error, px a frame');
+    expect(found['model, seen']).toBeLessThan(0.05);
+    expect(figures(evaluation, 'video', 'flicker')['model, held out']).toBeLessThan(0.05);
+    expect(figures(evaluation, 'video', 'right thing')['shuffled prompts, seen']).toBeLessThan(0.3);
+  });
+
+  it('continues clips without error, which repeating does not', () => {
+    for (const table of [0, 1]) {
+      const errors = figures(evaluation, 'extension', 'error', table);
+      expect(errors['model, seen']).toBe(0);
+      expect(errors['the last frame, repeated, seen']).toBeGreaterThan(10);
+      expect(errors['the last frame, repeated, seen']).toBe(
+        figures(evaluation, 'extension', 'error of repeating', table)['model, seen'],
+      );
+      expect(figures(evaluation, 'extension', 'times better', table)['the last frame, repeated, seen']).toBe(1);
+      expect(figures(evaluation, 'extension', 'right motion', table)['model, held out']).toBe(1);
+    }
+  });
+
+  it('is written as tables, JSON and HTML', async () => {
+    const head = { model: 'a <perfect> one', sampling: { temperature: 1 } };
+    const text = reportText(evaluation);
+    for (const { title } of evaluation.results) expect(text).toContain(`== ${title}`);
+    expect(text).toMatch(/control: true pictures +seen +100\.0 %/);
+
+    const json = JSON.parse(JSON.stringify(reportJson(head, evaluation))) as {
+      suites: Record<string, { tables: { rows: { name: string; values: Record<string, number | null> }[] }[] }>;
+    };
+    expect(Object.keys(json.suites)).toEqual([...suiteNames]);
+    expect(json.suites['geneval'].tables[0].rows[0]).toMatchObject({ name: 'model', values: { overall: 1 } });
+    expect(json.suites['geneval'].tables[0].rows[1].values['single object']).toBeNull();
+
+    const html = await reportHtml(head, evaluation);
+    expect(html).toContain('a &lt;perfect&gt; one');
+    expect(html).not.toContain('<perfect>');
+    expect(openElements(html)).toEqual([]);
+    const uris = [...html.matchAll(/src="data:image\/(png|webp);base64,([^"]+)"/g)];
+    const pages = await Promise.all(
+      ['png', 'webp'].map(async (kind) => {
+        const uri = uris.find(([, type]) => type === kind)?.[2] ?? '';
+        const { format, pages: count, width } = await sharp(Buffer.from(uri, 'base64'), { animated: true }).metadata();
+        return [format, count ?? 1, width];
+      }),
+    );
+    expect(pages).toEqual([
+      ['png', 1, 64],
+      ['webp', 12, 64],
+    ]);
+    expect(html.match(/src="(?!data:)/)).toBeNull();
+  });
+});
+
+/** Elements that are not closed, or closed in the wrong order. */
+function openElements(html: string): string[] {
+  const open: string[] = [];
+  for (const [, closing, name] of html.replace(/<style>[^]*?<\/style>/, '').matchAll(/<(\/?)([a-z]+\d?)[^>]*>/g)) {
+    if (['meta', 'img'].includes(name)) continue;
+    if (closing === '') open.push(name);
+    else if (open.pop() !== name) return [...open, `/${name}`];
+  }
+  return open;
+}
+
+describe('a random model', () => {
+  it('is near chance', async () => {
+    const amounts = { prompts: 8, samples: 1, pictures: 12, questions: 4, clips: 1 };
+    const evaluation = await run((world) => randomModel(world, 5), { amounts });
+    expect(evaluation.left).toEqual(['reconstruction']);
+    const overall = figures(evaluation, 'geneval', 'overall');
+    expect(overall['model, seen']).toBeLessThan(0.15);
+    expect(overall['true pictures, seen']).toBeGreaterThan(0.98);
+    const accuracy = figures(evaluation, 'pope', 'accuracy');
+    expect(Math.abs((accuracy['model, all, seen'] ?? 0) - 0.5)).toBeLessThan(0.12);
+    expect(accuracy['checker, true pictures, seen']).toBe(1);
+    const asked = figures(evaluation, 'questions', 'overall');
+    expect(asked['model, seen']).toBeLessThan(0.35);
+    expect(figures(evaluation, 'questions', 'what')['model, seen']).toBe(0);
+    expect(figures(evaluation, 'captions', 'exact')['model, seen']).toBe(0);
+    expect(figures(evaluation, 'captions', 'read')['model, seen']).toBe(1);
+    expect(figures(evaluation, 'captions', 'read', 2)['model, seen']).toBe(0);
+    expect(figures(evaluation, 'video', 'right thing')['model, seen']).toBeLessThan(0.4);
+    expect(figures(evaluation, 'extension', 'times better')['model, seen']).toBeLessThan(0.9);
+  });
+});
+
+describe('evaluate', () => {
+  it('gives the same figures for the same seed, and others for another', async () => {
+    const options = { suites: ['pope'] as const, amounts: { ...few, pictures: 8 } };
+    const of = async (other: number): Promise<string> => {
+      const { results } = await run((world) => randomModel(world, 5), { ...options, seed: other });
+      return JSON.stringify(results[0].tables);
+    };
+    expect(await of(1)).toBe(await of(1));
+    expect(await of(1)).not.toBe(await of(2));
+  });
+
+  it('refuses suites the model cannot do and bad amounts, and stops when told to', async () => {
+    const none = run(() => ({}), { suites: ['video'] });
+    await expect(none).rejects.toMatchObject({ code: 'unsupported', where: 'video' });
+    expect((await run(() => ({}), {})).left).toEqual([...suiteNames]);
+    for (const prompts of [0, 1.5, NaN]) {
+      const bad = run(perfectModel, { amounts: { ...few, prompts } });
+      await expect(bad).rejects.toMatchObject({ code: 'argument', where: 'amounts.prompts' });
+    }
+    const stop = new AbortController();
+    const told: string[] = [];
+    const stopped = run(perfectModel, {
+      signal: stop.signal,
+      onWork: (suite, label) => {
+        told.push(`${suite}: ${label}`);
+        return () => stop.abort();
+      },
+    });
+    await expect(stopped).rejects.toMatchObject({ code: 'aborted' });
+    expect(told[0]).toBe('geneval: drawing');
+    expect(told.length).toBeLessThan(4);
+    const { results } = await run(() => ({}), {});
+    await expect(reportHtml({}, { results: [...results], left: [] })).resolves.toContain('</html>');
+  });
+});
+
+describe('GenEval', () => {
+  it('splits its prompts by what is held out', () => {
+    for (const task of genevalTasks) {
+      const prompts = promptsOf(task);
+      expect(new Set(prompts.map(({ prompt }) => prompt)).size).toBe(prompts.length);
+      const heldOut = prompts.filter((prompt) => splitOfPrompt(prompt) === 'held out');
+      expect(heldOut.length > 0).toBe(task !== 'single object');
+      for (const prompt of drawPrompts(task, 'seen', 20, new SeededRandom(1))) {
+        expect(prompt.combinations.filter(isHeldOut)).toEqual([]);
+      }
+      for (const prompt of drawPrompts(task, 'held out', 20, new SeededRandom(1))) {
+        expect(prompt.ofTask.some(isHeldOut)).toBe(true);
+        expect(combinationsOf(sceneFor(prompt, new SeededRandom(2))).some(isHeldOut)).toBe(true);
+      }
+    }
+    expect(promptsOf('counting').map(({ prompt }) => prompt)).toContain('three butterflies');
+    expect(promptsOf('position').map(({ prompt }) => prompt)).toContain('an apple left of a star');
+    expect(promptsOf('attribute binding').map(({ prompt }) => prompt)).toContain('a red car and a blue star');
+  });
+
+  it('judges as its evaluation code does', () => {
+    const checker = new SceneChecker(artwork);
+    const thing = (noun: FoundThing['noun'], color: FoundThing['color'], x: number, score = 0.9): FoundThing => ({
+      noun,
+      color,
+      style: 'noto',
+      score,
+      box: { x, y: 20, width: 24, height: 24 },
+      patch: { left: 0, right: 1, top: 0, bottom: 1, area: 1 },
+    });
+    const prompt = (text: string): GenevalPrompt => {
+      const found = genevalTasks.flatMap(promptsOf).find((each) => each.prompt === text);
+      if (found === undefined) throw new Error(text);
+      return found;
+    };
+    const fault = (text: string, ...things: FoundThing[]): string | undefined =>
+      faultOf(prompt(text), { things }, checker);
+    expect(fault('a car', thing('car', 'red', 12), thing('star', 'red', 52))).toBeUndefined();
+    expect(fault('a car', thing('star', 'red', 12))).toBe('0 of 1 car');
+    // Only counting forbids more than was asked for.
+    expect(fault('a car', thing('car', 'red', 12), thing('car', 'red', 52))).toBeUndefined();
+    expect(fault('two cars', thing('car', 'red', 12), thing('car', 'red', 52))).toBeUndefined();
+    expect(fault('two cars', thing('car', 'red', 12), thing('car', 'red', 36), thing('car', 'red', 52))).toBe(
+      '3 of 2 car',
+    );
+    // The surest of several must have the colour.
+    expect(fault('a red car', thing('car', 'blue', 12, 0.8), thing('car', 'red', 52, 0.9))).toBeUndefined();
+    expect(fault('a red car', thing('car', 'blue', 12, 0.95), thing('car', 'red', 52, 0.9))).toBe('blue car');
+    expect(fault('a red house', thing('house', undefined, 12))).toBe('unpainted house');
+    expect(fault('a yellow star', thing('star', undefined, 12))).toBeUndefined();
+    expect(fault('a car left of a star', thing('star', 'red', 52), thing('car', 'red', 12))).toBeUndefined();
+    expect(fault('a car right of a star', thing('star', 'red', 52), thing('car', 'red', 12))).toBe('not right of');
+    expect(fault('a red car and a blue star', thing('star', 'red', 52), thing('car', 'blue', 12))).toBe('blue car');
+  });
+
+  it('has relations by the rule', () => {
+    const box = (x: number, y: number, size = 24): { x: number; y: number; width: number; height: number } => ({
+      x,
+      y,
+      width: size,
+      height: size,
+    });
+    expect(relationsOf(box(12, 20), box(52, 20))).toEqual(['left of']);
+    expect(relationsOf(box(52, 20), box(12, 20))).toEqual(['right of']);
+    expect(relationsOf(box(20, 12), box(20, 52))).toEqual(['above']);
+    // 40 and 40 less 4.8 each: both parts of the unit vector are 0.71.
+    expect(relationsOf(box(52, 52), box(12, 12))).toEqual(['right of', 'below']);
+    // 40 and 16 less 4.8 each: 35.2 and 11.2, unit vector 0.95 and 0.30.
+    expect(relationsOf(box(12, 20), box(52, 36))).toEqual(['left of']);
+    // 40 and 24 less 4.8: 35.2 and 19.2, unit vector 0.878 and 0.479; and 40 and 26: 35.2 and 21.2, 0.857 and 0.516.
+    expect(relationsOf(box(12, 20), box(52, 44))).toEqual(['left of']);
+    expect(relationsOf(box(12, 20), box(52, 46))).toEqual(['left of', 'above']);
+    // A distance below a tenth of both sizes is none.
+    expect(relationsOf(box(20, 20), box(24, 24))).toEqual([]);
+  });
+});
+
+describe('POPE', () => {
+  it('asks as many questions of either answer, the absent things by strategy', () => {
+    const random = new SeededRandom(6);
+    const scenes = Array.from({ length: 30 }, () => drawScene(random, { kind: 'mixed' }));
+    const items = popeQuestions(scenes, 'seen', 100, random);
+    for (const strategy of popeStrategies) {
+      const asked = items.filter((item) => item.strategy === strategy);
+      expect(asked.filter(({ there }) => there).length * 2).toBe(asked.length);
+    }
+    const present = scenes.map(({ objects }) => objects.map(({ noun }) => noun));
+    expect(items.filter(({ picture, noun, there }) => present[picture - 100].includes(noun) !== there)).toEqual([]);
+    const frequency = (strategy: string): number =>
+      items
+        .filter((item) => item.strategy === strategy && !item.there)
+        .reduce((sum, { noun }) => sum + present.filter((each) => each.includes(noun)).length, 0);
+    expect(frequency('popular')).toBeGreaterThan(1.3 * frequency('random'));
+    const together = (strategy: string): number =>
+      items
+        .filter((item) => item.strategy === strategy && !item.there)
+        .reduce((sum, { noun, picture }) => {
+          const here = present[picture - 100];
+          return (
+            sum +
+            present
+              .filter((each) => each.includes(noun))
+              .flat()
+              .filter((each) => here.includes(each)).length
+          );
+        }, 0);
+    expect(together('adversarial')).toBeGreaterThan(together('popular'));
+  });
+
+  it('has its scores and reads answers as its evaluation does', () => {
+    const answers = [
+      { there: true, yes: true },
+      { there: true, yes: true },
+      { there: true, yes: false },
+      { there: false, yes: true },
+      { there: false, yes: false },
+    ];
+    expect(popeScores(answers)).toEqual({ accuracy: 0.6, precision: 2 / 3, recall: 2 / 3, f1: 2 / 3, yes: 0.6 });
+    expect(popeScores([{ there: true, yes: false }])).toMatchObject({ precision: undefined, recall: 0, f1: undefined });
+    expect(['Yes.', 'No', ' no, there is not', 'it is not there', 'yes. no'].map(isYes)).toEqual([
+      true,
+      false,
+      false,
+      false,
+      true,
+    ]);
+  });
+});
+
+describe('captions', () => {
+  it('are read back whole', () => {
+    const random = new SeededRandom(11);
+    for (const kind of sceneKinds) {
+      const scene = drawScene(random, { kind });
+      const facets = parseCaption(fullCaption(scene));
+      expect(facets.unread).toEqual([]);
+      expect(facets.noun).toHaveLength(scene.objects.length);
+      expect([...facets.noun].sort()).toEqual(scene.objects.map(({ noun }) => noun).sort());
+      expect([facets.background, facets.style]).toEqual([[scene.background], [scene.style]]);
+    }
+    for (let trial = 0; trial < 30; trial++) {
+      const scene = drawClip(random);
+      const facets = parseClipCaption(fullClipCaption(scene));
+      expect(facets.unread).toEqual([]);
+      expect(facets.noun).toEqual(scene.objects.map(({ noun }) => noun));
+      expect(facets.speed).toHaveLength(1);
+    }
+  });
+
+  it('are read facet by facet, with what cannot be read set apart', () => {
+    const facets = parseCaption(
+      'A red car at the top left,  two stars, a star in the center, a car at the left, pink background.',
+    );
+    expect(facets).toEqual({
+      noun: ['car', 'star', 'car'],
+      color: ['red car', 'star', 'car'],
+      count: ['2 car', '1 star'],
+      place: ['car at the top left', 'star in the center', 'car at the left'],
+      speed: [],
+      background: ['pink'],
+      style: [],
+      unread: ['two stars'],
+    });
+    const clip = parseClipCaption(
+      'an apple enters from the left quickly, a key stands still, a dog flies, green background',
+    );
+    expect(clip.place).toEqual(['apple enters from the left', 'key stands still']);
+    expect(clip.speed).toEqual(['apple quickly']);
+    expect(clip.unread).toEqual(['a dog flies', 'green background']);
+    expect(parseCaption('').unread).toEqual([]);
+    expect(commonCount(['a', 'a', 'b'], ['a', 'c', 'b', 'b'])).toBe(2);
+  });
+});
+
+describe('questions', () => {
+  it('are answered from the scene as they were made', () => {
+    const random = new SeededRandom(12);
+    for (let trial = 0; trial < 400; trial++) {
+      const scene = drawScene(random, { kind: sceneKinds[trial % sceneKinds.length] });
+      const { question, answer } = drawQuestion(scene, random);
+      expect([question, answerFrom(scene, question)]).toEqual([question, answer]);
+      const clip = drawClip(random);
+      const asked = drawClipQuestion(clip, random);
+      expect([asked.question, answerFrom(clip, asked.question)]).toEqual([asked.question, asked.answer]);
+    }
+    const scene = drawScene(random, { kind: 'single', split: 'seen' });
+    expect(splitOf(scene)).toBe('seen');
+    for (const question of ['why?', 'where is the moon?', 'is the sun above the moon?']) {
+      expect(answerFrom(scene, question)).toBe('');
+    }
+  });
+
+  it('are compared by what they say', () => {
+    expect(normalised('  A red  car.\n')).toBe('a red car');
+    expect([elsewhere(0, 10), elsewhere(9, 10), elsewhere(0, 1), elsewhere(1, 2)]).toEqual([5, 4, 0, 0]);
+    expect(codebookUsage([Uint32Array.of(1, 1, 2), [3, 3, 2]])).toMatchObject({
+      used: 3,
+      perplexity: expect.closeTo(3) as number,
+    });
+    expect(escapeHtml(`<a href="x">&'`)).toBe('&lt;a href=&quot;x&quot;&gt;&amp;&#39;');
+  });
+});
