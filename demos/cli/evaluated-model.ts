@@ -1,8 +1,10 @@
 import { throwIfAborted } from '../../kernels/core/errors.js';
+import type { ChatRequest, UserMessage } from '../../loader/pipeline/chat.js';
 import type { Emu3 } from '../../loader/pipeline/emu3.js';
 import type { SamplingOptions } from '../../loader/pipeline/generate.js';
 import { clipOf, imagesOf } from '../../loader/pipeline/pixels.js';
 import type { RgbImage } from '../../tokenizer/index.js';
+import { framesPerSecond } from '../nano/world/scene.js';
 import type { EvaluatedModel, Reconstruction, WorkEvents } from '../nano/eval/model.js';
 
 export interface EvaluatedOptions {
@@ -12,7 +14,7 @@ export interface EvaluatedOptions {
 }
 
 /** Tokens of the longest answer; those of the world are shorter. */
-const longestAnswer = 32;
+const longestAnswer = 48;
 
 /** A whole model as the evaluation asks it. */
 export function evaluatedModel(emu3: Emu3, { batch, sampling }: EvaluatedOptions): EvaluatedModel {
@@ -23,13 +25,51 @@ export function evaluatedModel(emu3: Emu3, { batch, sampling }: EvaluatedOptions
         const asked = group.map((request) => ({ ...sampling, ...request, ratio: '1:1' }));
         return (await emu3.generateBatch(asked, signalOf(events))).map(({ image }) => image);
       }),
+    film: (requests, events) =>
+      inBatches(requests, batch, events, async (group) => {
+        const asked = group.map((request) => ({ ...sampling, ...request, framesPerSecond, ratio: '1:1' }));
+        return (await emu3.generateVideoBatch(asked, signalOf(events))).map(({ frames }) => frames);
+      }),
+    extend: (requests, events) =>
+      inBatches(requests, batch, events, async (group) => {
+        const asked = group.map(({ prompt, seed, context, frames }) => {
+          const length = context.length + frames;
+          return { ...sampling, prompt, seed, first: context, frames: length, framesPerSecond };
+        });
+        const videos = await emu3.generateVideoBatch(asked, signalOf(events));
+        return videos.map(({ frames }, index) => frames.slice(group[index].context.length));
+      }),
     answer: (requests, events) =>
-      inBatches(requests, 1, events, async ([{ image, question }]) => {
-        const { text } = await emu3.describe({ image, question, maxNewTokens: longestAnswer, ...signalOf(events) });
-        return [text];
+      inBatches(requests, batch, events, async (group) => {
+        const asked = group.map(({ image, question }) => asking(question, { images: [image] }));
+        return (await emu3.chatBatch(asked, signalOf(events))).map(({ text }) => text);
+      }),
+    answerClip: (requests, events) =>
+      inBatches(requests, batch, events, async (group) => {
+        const asked = [];
+        for (const { clip, question } of group) {
+          asked.push(
+            asking(question, { clips: [await emu3.encodeClip(clip, { framesPerSecond, ...signalOf(events) })] }),
+          );
+        }
+        return (await emu3.chatBatch(asked, signalOf(events))).map(({ text }) => text);
+      }),
+    caption: (images, events) =>
+      inBatches(images, 1, events, async ([image]) => [
+        (await emu3.caption({ image, maxNewTokens: longestAnswer, ...signalOf(events) })).text,
+      ]),
+    captionClip: (clips, events) =>
+      inBatches(clips, 1, events, async ([frames]) => {
+        const clip = await emu3.encodeClip(frames, { framesPerSecond, ...signalOf(events) });
+        return [(await emu3.caption({ clip, maxNewTokens: longestAnswer, ...signalOf(events) })).text];
       }),
     reconstruct: (clips, events) => reconstruct(emu3, clips, batch, events),
   };
+}
+
+/** A conversation of one question. */
+function asking(text: string, about: Pick<UserMessage, 'images' | 'clips'>): ChatRequest {
+  return { messages: [{ role: 'user', text, ...about }], maxNewTokens: longestAnswer };
 }
 
 function signalOf({ signal }: WorkEvents): { signal?: AbortSignal } {
