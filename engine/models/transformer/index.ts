@@ -13,6 +13,7 @@ export { SequenceScorer, type SequenceActivations, type SequenceScores, type Tok
 export {
   bindWeights,
   plainWeights,
+  storeLookup,
   type ModelWeights,
   type TransformerWeights,
   type WeightBinding,
@@ -26,4 +27,4 @@ export {
   type LoraPair,
   type LoraTarget,
 } from './adapters/lora.js';
-export { mergeAdapters } from './adapters/merge.js';
+export { checkAdapters, mergeAdapter, mergeAdapters } from './adapters/merge.js';
