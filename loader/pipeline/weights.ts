@@ -6,7 +6,7 @@ import {
   type LoraAdapters,
   type ModelWeights,
 } from '../../engine/models/transformer/index.js';
-import { ParameterStore } from '../../engine/parameters.js';
+import type { ParameterStore } from '../../engine/parameters.js';
 import type { QuantizedParameters } from '../../engine/quantized/index.js';
 import type { QuantizationFormat } from '../../kernels/quantize/index.js';
 import { loadAdapters } from '../adapters.js';
@@ -50,7 +50,7 @@ export async function loadPipelineWeights(
 ): Promise<PipelineWeights> {
   const { adapters: place, weights: format } = options;
   if (!weightFormats.includes(format)) {
-    throw new Emu3Error(`There is no weight format ${String(format)}.`, {
+    throw new Emu3Error(`There is no weight format ${format}.`, {
       code: 'argument',
       where: 'weights',
       fix: `Choose from ${weightFormats.join(', ')}.`,

@@ -13,7 +13,6 @@ export { SequenceScorer, type SequenceActivations, type SequenceScores, type Tok
 export {
   bindWeights,
   plainWeights,
-  storeLookup,
   type ModelWeights,
   type TransformerWeights,
   type WeightBinding,
