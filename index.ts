@@ -6,6 +6,7 @@ export type { DType, KernelTraits, Operand } from './kernels/core/types.js';
 // The whole model.
 export { Emu3 } from './loader/pipeline/emu3.js';
 export type { Emu3LoadOptions, Emu3LoadProgress } from './loader/pipeline/emu3.js';
+export type { WeightFormat } from './loader/pipeline/weights.js';
 export type { Answer, AnswerBatchEvents, AnswerEvents } from './loader/pipeline/answer.js';
 export type {
   AnswerOptions,
@@ -115,6 +116,4 @@ export type { VisionTrainerOptions } from './engine/train/vision-trainer.js';
 
 // Files, tokens and pictures.
 export * from './loader/index.js';
-export { loadTransformer, loadVisionTokenizer } from './loader/load-model.js';
-export type { LoadedTransformer, LoadedVisionTokenizer, LoadOptions, LoadProgress } from './loader/load-model.js';
 export * from './tokenizer/index.js';

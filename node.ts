@@ -12,9 +12,11 @@ export { nodeImageCodec } from './tokenizer/image/codec.node.js';
 export { loadTextTokenizer } from './tokenizer/text/load.node.js';
 
 export interface NodeEmu3Options
-  extends Omit<Emu3LoadOptions, 'device' | 'folder' | 'visionFolder'>, NodeAdapterOptions, DeviceOptions {
+  extends Omit<Emu3LoadOptions, 'device' | 'folder' | 'visionFolder' | 'adapters'>, NodeAdapterOptions, DeviceOptions {
   /** Folder of the vision tokenizer, if not the subfolder `vision_tokenizer`. */
   visionPath?: string;
+  /** Folder of adapters. */
+  adaptersPath?: string;
 }
 
 /**
@@ -27,11 +29,12 @@ export async function createNodeEmu3(
   path: string,
   options: NodeEmu3Options = {},
 ): Promise<{ emu3: Emu3; device: Device; close: () => Promise<void> }> {
-  const { visionPath, ...rest } = options;
+  const { visionPath, adaptersPath, ...rest } = options;
   const device = await Device.create(await requestAdapterNode(options), options);
   try {
     const visionFolder = visionPath === undefined ? {} : { visionFolder: diskFolder(visionPath) };
-    const emu3 = await Emu3.load({ ...rest, ...visionFolder, device, folder: diskFolder(path) });
+    const adapters = adaptersPath === undefined ? {} : { adapters: diskFolder(adaptersPath) };
+    const emu3 = await Emu3.load({ ...rest, ...visionFolder, ...adapters, device, folder: diskFolder(path) });
     const close = async (): Promise<void> => {
       await emu3.destroy();
       device.destroy();

@@ -105,6 +105,13 @@ export class GpuTensor implements Operand {
   }
 }
 
+/** Copies all elements to a tensor of the same size on the same device. Does not wait. */
+export function copyTensor(from: GpuTensor, to: GpuTensor): void {
+  const encoder = from.device.gpu.createCommandEncoder({ label: `copy ${from.label}` });
+  encoder.copyBufferToBuffer(from.buffer, from.offset, to.buffer, to.offset, to.byteLength);
+  from.device.submit(encoder);
+}
+
 export function tensorBytes(shape: readonly number[], dtype: DType): number {
   return Math.ceil((elementCount(shape) * bytesPerElement[dtype]) / 4) * 4;
 }

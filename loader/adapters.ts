@@ -3,9 +3,10 @@ import { LoraAdapters, loraTensorShapes } from '../engine/models/transformer/ind
 import { parseAdapterConfig } from './config/adapter.js';
 import { validateShapes } from './config/validate.js';
 import { describePath, type ModelFolder } from './folder.js';
-import { fillTensors, guard, type LoadOptions } from './load-model.js';
+import { guard, type LoadOptions } from './load-model.js';
 import { canonicalCheckpoint } from './model.js';
 import { openCheckpoint } from './safetensors/checkpoint.js';
+import { fillTensors } from './transfer.js';
 
 /** PEFT's names of the two files of adapters. */
 export const ADAPTER_CONFIG_FILE = 'adapter_config.json';

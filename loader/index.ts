@@ -27,8 +27,15 @@ export { compareShapes, validateShapes } from './config/validate.js';
 export type { ShapeReport } from './config/validate.js';
 export { canonicalCheckpoint, openTransformer, openVisionTokenizer } from './model.js';
 export type { OpenedModel } from './model.js';
-export { loadTransformer, loadVisionTokenizer } from './load-model.js';
-export type { LoadedTransformer, LoadedVisionTokenizer, LoadOptions, LoadProgress } from './load-model.js';
+export { loadQuantizedTransformer, loadTransformer, loadVisionTokenizer } from './load-model.js';
+export type {
+  LoadedQuantizedTransformer,
+  LoadedTransformer,
+  LoadedVisionTokenizer,
+  LoadOptions,
+  LoadQuantizedOptions,
+} from './load-model.js';
+export type { LoadProgress, TransferOptions } from './transfer.js';
 export type { PreferenceSample, PreferenceSamples } from './preferences/sample.js';
 export { choosePairs } from './preferences/vote.js';
 export type { Vote, VotedPair } from './preferences/vote.js';
@@ -36,6 +43,6 @@ export { loadAdapters } from './adapters.js';
 export type { LoadedAdapters } from './adapters.js';
 export { adapterConfigJson, parseAdapterConfig } from './config/adapter.js';
 export type { AdapterConfig } from './config/adapter.js';
-export { storeTensors } from './export.js';
+export { mergedTensors, storeTensors } from './export.js';
 export { readTrainingCheckpoint } from './checkpoint.js';
 export type { HostTensor, TrainerState, TrainingCheckpoint } from './checkpoint.js';

@@ -1,31 +1,19 @@
-import { Emu3Error, throwIfAborted } from '../kernels/core/errors.js';
 import { VisionTokenizer, VisionWeights } from '../engine/models/vision/index.js';
 import { ParameterStore } from '../engine/parameters.js';
+import { QuantizedParameters, type QuantizationChoice } from '../engine/quantized/index.js';
 import type { Device } from '../engine/device.js';
-import type { GpuTensor } from '../engine/tensor.js';
 import { transformerTensorShapes, visionTensorShapes } from './config/shapes.js';
 import type { Emu3Config } from './config/transformer.js';
 import type { Emu3VisionVQConfig } from './config/vision.js';
 import type { ModelFolder } from './folder.js';
 import { openTransformer, openVisionTokenizer } from './model.js';
-import type { Checkpoint } from './safetensors/checkpoint.js';
-import { DTYPE_BITS, decodeToFloat32, firstNonFinite } from './safetensors/dtype.js';
+import { fillTensors, Transfer, type TransferOptions } from './transfer.js';
 
-export interface LoadProgress {
-  /** The tensor that has just been loaded. */
-  readonly tensor: string;
-  /** Bytes of the file read so far, and in all. */
-  readonly loadedBytes: number;
-  readonly totalBytes: number;
-}
-
-export interface LoadOptions {
+export interface LoadOptions extends TransferOptions {
   /** Also hold gradients and optimiser moments. */
   training?: boolean;
   /** The weights' file in the folder; default the one the hub's file names give. */
   file?: string;
-  signal?: AbortSignal;
-  onProgress?: (progress: LoadProgress) => void;
 }
 
 export interface LoadedTransformer {
@@ -38,11 +26,6 @@ export interface LoadedVisionTokenizer {
   readonly weights: VisionWeights;
   readonly tokenizer: VisionTokenizer;
 }
-
-/** Bytes of a file held on the host at a time. */
-const tileBytes = 4 << 20;
-/** Bytes sent to the GPU before the host waits for it, so that copies under way do not pile up. */
-const bytesInFlight = 128 << 20;
 
 /**
  * Loads a transformer onto the GPU as f32, tile by tile: config and tensor shapes are checked first, then every weight
@@ -63,6 +46,41 @@ export async function loadTransformer(
       () => fillTensors(device, checkpoint, [...parameters.shapes.keys()], (name) => parameters.tensor(name), options),
       () => parameters.destroy(),
     );
+    return { config, parameters };
+  } finally {
+    await checkpoint.close();
+  }
+}
+
+export interface LoadedQuantizedTransformer {
+  readonly config: Emu3Config;
+  readonly parameters: QuantizedParameters;
+}
+
+export interface LoadQuantizedOptions extends Omit<LoadOptions, 'training'> {
+  /** Default q4. */
+  format?: QuantizationChoice;
+}
+
+/**
+ * As {@link loadTransformer}, with the linear layers packed on the GPU as their rows arrive: their f32 values are never
+ * there, neither on the GPU nor, but for a tile, on the host. Layers whose inputs are no multiple of 32 stay f32.
+ *
+ * @throws Emu3Error of {@link loadTransformer}.
+ */
+export async function loadQuantizedTransformer(
+  device: Device,
+  folder: ModelFolder,
+  options: LoadQuantizedOptions = {},
+): Promise<LoadedQuantizedTransformer> {
+  const { config, checkpoint } = await openTransformer(folder, options);
+  try {
+    const shapes = transformerTensorShapes(config);
+    const transfer = new Transfer(device, checkpoint, shapes.keys(), options);
+    const parameters = await QuantizedParameters.build(device, shapes, options.format ?? 'q4', {
+      write: (name, tensor) => transfer.fill(name, tensor),
+      pack: (name, weight) => transfer.pack(name, weight),
+    });
     return { config, parameters };
   } finally {
     await checkpoint.close();
@@ -103,56 +121,4 @@ export async function guard(load: () => Promise<void>, release: () => void): Pro
     release();
     throw error;
   }
-}
-
-/** Streams the tensors of these names to the GPU, widened to f32 and checked to be finite. */
-export async function fillTensors(
-  device: Device,
-  checkpoint: Checkpoint,
-  names: readonly string[],
-  tensorOf: (name: string) => GpuTensor,
-  options: Pick<LoadOptions, 'signal' | 'onProgress'>,
-): Promise<void> {
-  const sizes = names.map((name) => checkpoint.tensors.get(name)?.byteLength ?? 0);
-  const totalBytes = sizes.reduce((sum, size) => sum + size, 0);
-  let loadedBytes = 0;
-  let sent = 0;
-  for (const [index, name] of names.entries()) {
-    throwIfAborted(options.signal, name);
-    sent += await fillTensor(checkpoint, name, tensorOf(name), options);
-    loadedBytes += sizes[index];
-    options.onProgress?.({ tensor: name, loadedBytes, totalBytes });
-    if (sent >= bytesInFlight) {
-      await device.finish();
-      sent = 0;
-    }
-  }
-  await device.finish();
-}
-
-/** Streams one tensor; returns the bytes sent to the GPU. */
-async function fillTensor(
-  checkpoint: Checkpoint,
-  name: string,
-  target: GpuTensor,
-  options: Pick<LoadOptions, 'signal'>,
-): Promise<number> {
-  const dtype = checkpoint.tensors.get(name)?.dtype ?? 'F32';
-  const bytesPerElement = DTYPE_BITS[dtype] / 8;
-  const where = `${checkpoint.name}: ${name}`;
-  for await (const { byteOffset, bytes } of checkpoint.stream(name, tileBytes, options)) {
-    const values = new Float32Array(bytes.byteLength / bytesPerElement);
-    decodeToFloat32(dtype, bytes, values, 0, where);
-    const start = byteOffset / bytesPerElement;
-    const bad = firstNonFinite(values);
-    if (bad >= 0) {
-      throw new Emu3Error(`Element ${start + bad} is ${values[bad]}.`, {
-        code: 'not-finite',
-        where,
-        fix: 'The weights are damaged or their training diverged; use an earlier checkpoint.',
-      });
-    }
-    target.write(values, start);
-  }
-  return target.byteLength;
 }

@@ -4,12 +4,12 @@ import type { AnswerOptions } from '../../loader/pipeline/chat.js';
 import type { CodeGrid, RgbImage } from '../../tokenizer/index.node.js';
 import { readCodes } from './codes.js';
 import {
-  addRunOptions,
+  addModelOptions,
   addTokenOptions,
   numberOption,
   samplingRequest,
   seedOption,
-  type RunChoice,
+  type ModelChoice,
   type TokenChoice,
 } from './options.js';
 import { readPicture } from './pictures.js';
@@ -18,7 +18,7 @@ import type { Terminal } from './terminal.js';
 export const pictureHelp = 'PNG, JPEG or WebP, or codes that `emu3 encode` wrote (.json, .safetensors)';
 
 /** What {@link addAnswerOptions} adds. */
-export interface AnswerChoice extends RunChoice, TokenChoice {
+export interface AnswerChoice extends ModelChoice, TokenChoice {
   maxTokens?: number;
   seed?: number;
 }
@@ -33,7 +33,7 @@ export function addAnswerOptions(command: Command): Command {
   addTokenOptions(command, 'default: 0').addOption(
     seedOption('for a temperature above 0: the same seed gives the same answer'),
   );
-  return addRunOptions(command);
+  return addModelOptions(command);
 }
 
 /** The options as the pipeline takes them. */
@@ -56,7 +56,7 @@ export async function readPictures(paths: readonly string[]): Promise<(RgbImage 
 }
 
 /** Prints an answer while it is written, without the space it begins with. Prints nothing where JSON is asked for. */
-export function answerPrinter(terminal: Terminal, { json }: RunChoice): { onText?: (piece: string) => void } {
+export function answerPrinter(terminal: Terminal, { json }: ModelChoice): { onText?: (piece: string) => void } {
   if (json) return {};
   let begun = false;
   return {

@@ -2,11 +2,11 @@ import { Option, type Command } from 'commander';
 import { randomSeed, type GeneratedImage } from '../../loader/pipeline/generate.js';
 import type { Size } from '../../tokenizer/index.node.js';
 import {
-  addRunOptions,
+  addModelOptions,
   addSamplingOptions,
   numberOption,
   seedOption,
-  type RunChoice,
+  type ModelChoice,
   type SamplingChoice,
 } from './options.js';
 import { writeOutput } from './output.js';
@@ -23,7 +23,7 @@ const scaleOption = (): Option =>
   ).argParser(numberOption({ from: 1, to: 64, whole: true }));
 
 /** What {@link addDrawingOptions} adds. */
-export interface DrawingChoice extends RunChoice, SamplingChoice {
+export interface DrawingChoice extends ModelChoice, SamplingChoice {
   output?: string;
   scale?: number;
 }
@@ -33,7 +33,7 @@ export function addDrawingOptions(command: Command): Command {
   command
     .addOption(seedOption('the same seed gives the same picture on the same adapter (default: random, printed)'))
     .addOption(scaleOption());
-  return addRunOptions(addSamplingOptions(command));
+  return addModelOptions(addSamplingOptions(command));
 }
 
 /** Seeds of `count` pictures, one after the other from the given one or a random one. */

@@ -17,10 +17,13 @@ import {
 } from '../../engine/models/vision/index.js';
 import { lookUpCodes, quantize } from '../../engine/ops/vector-quantizer.js';
 import { parameterAlignment } from '../../engine/parameters.js';
+import { chooseFormats } from '../../engine/quantized/index.js';
 import { GpuTensor } from '../../engine/tensor.js';
 import { attentionCacheWrite, attentionDecode, attentionDecodeSplits } from '../../kernels/attention/index.js';
 import { elementCount, type DType } from '../../kernels/core/types.js';
+import { quantizedShapes } from '../../kernels/quantize/index.js';
 import type { TensorShapes } from '../../loader/index.js';
+import type { WeightFormat } from '../../loader/pipeline/weights.js';
 
 /** Memory of one recorded program's activations. */
 export interface ArenaPlan {
@@ -61,13 +64,18 @@ function planOf(graph: Graph, outputs: readonly Tensor[]): ArenaPlan {
   return { arena, withoutReuse: temporaryBytes, dispatches: calls.length };
 }
 
-/** Bytes of weights on the GPU: f32, each starting at a multiple of 256 bytes. */
-export function weightBytes(shapes: TensorShapes): number {
-  let elements = 0;
-  for (const shape of shapes.values()) {
-    elements += Math.ceil(elementCount(shape) / parameterAlignment) * parameterAlignment;
+/** Bytes of weights on the GPU: f32, each starting at a multiple of 256 bytes, or a transformer's linear layers packed. */
+export function weightBytes(shapes: TensorShapes, format: WeightFormat = 'f32'): number {
+  const packed = format === 'f32' ? undefined : chooseFormats(shapes, format);
+  let words = 0;
+  for (const [name, shape] of shapes) {
+    const chosen = packed?.get(name);
+    if (chosen) {
+      const { data, scales } = quantizedShapes(chosen, shape, name);
+      words += elementCount(data) + elementCount(scales);
+    } else words += Math.ceil(elementCount(shape) / parameterAlignment) * parameterAlignment;
   }
-  return elements * 4;
+  return words * 4;
 }
 
 /** Bytes of keys and values of every layer, f32, for `rows` sequences of `context` positions. */

@@ -2,15 +2,15 @@ import type { Device } from '../../engine/device.js';
 import { diskFolder } from '../../loader/index.node.js';
 import { Emu3 } from '../../loader/pipeline/emu3.js';
 import { findModel, requireTransformer, requireVision } from './model.js';
-import type { RunChoice } from './options.js';
+import type { ModelChoice } from './options.js';
 import { withProgress } from './progress.js';
-import { formatBytes } from './report.js';
+import { formatBytes, formatPercent } from './report.js';
 import { withDevice, type Terminal } from './terminal.js';
 
 /** Loads a whole model for the time of `use`, with a bar while its weights are read. */
 export async function withModel<Result>(
   terminal: Terminal,
-  choice: RunChoice,
+  choice: ModelChoice,
   use: (emu3: Emu3, device: Device) => Promise<Result>,
 ): Promise<Result> {
   const parts = await findModel(choice.model);
@@ -22,6 +22,8 @@ export async function withModel<Result>(
         device,
         folder: diskFolder(parts.path),
         visionFolder,
+        weights: choice.weights ?? 'f32',
+        ...(choice.loraFolder !== undefined && { adapters: diskFolder(choice.loraFolder) }),
         signal: terminal.signal,
         onProgress: ({ part, loadedBytes, totalBytes }) =>
           bar.update(
@@ -30,6 +32,18 @@ export async function withModel<Result>(
           ),
       }),
     );
+    if (emu3.packing.size > 0) terminal.err(`${describePacking(emu3)}\n`);
     return use(emu3, device);
   });
+}
+
+/** How far packing took the weights from the file's. */
+function describePacking({ packing, parameters }: Emu3): string {
+  const errors = [...packing].map(([name, { relativeRms }]) => ({ name, relativeRms }));
+  const worst = errors.reduce((most, error) => (error.relativeRms > most.relativeRms ? error : most));
+  const mean = errors.reduce((sum, { relativeRms }) => sum + relativeRms, 0) / errors.length;
+  return [
+    `${errors.length} weights packed, ${formatBytes(parameters.bytes)} on the GPU; relative error`,
+    `${formatPercent(mean)} on average, ${formatPercent(worst.relativeRms)} at most (${worst.name})`,
+  ].join(' ');
 }

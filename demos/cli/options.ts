@@ -1,6 +1,7 @@
 import { InvalidArgumentError, Option, type Command } from 'commander';
 import type { AdapterPreference } from '../../engine/adapter/request.node.js';
 import type { SamplingOptions } from '../../loader/pipeline/generate.js';
+import { weightFormats, type WeightFormat } from '../../loader/pipeline/weights.js';
 
 export interface NumberRange {
   /** Smallest value allowed. */
@@ -129,4 +130,21 @@ export interface RunChoice {
 
 export function addRunOptions(command: Command): Command {
   return command.addOption(modelOption()).addOption(adapterOption()).addOption(jsonOption());
+}
+
+export const weightsOption = (description: string): Option =>
+  new Option('--weights <format>', description).choices([...weightFormats]);
+
+/** Options that every command with a transformer has. */
+export interface ModelChoice extends RunChoice {
+  weights?: WeightFormat;
+  loraFolder?: string;
+}
+
+/** {@link addRunOptions}, and in what form the transformer is loaded. */
+export function addModelOptions(command: Command): Command {
+  command
+    .addOption(weightsOption('how linear layers are kept on the GPU; q8 and q4 pack them while loading (default: f32)'))
+    .option('--lora-folder <folder>', 'folder of low-rank adapters for the model, as PEFT saves them');
+  return addRunOptions(command);
 }

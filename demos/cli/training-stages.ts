@@ -10,6 +10,7 @@ import {
   type LanguageStage,
   type StageRecipe,
 } from '../nano/train/recipe.js';
+import type { LoraTraining } from '../nano/train/stage-model.node.js';
 import { trainNanoTokenizer, type TrainStageOptions } from '../nano/train/tokenizer.node.js';
 import type { CurvePlot } from './plot.js';
 
@@ -27,15 +28,18 @@ export interface StageFolders {
   cache: string;
 }
 
+export interface StageChoices {
+  /** Train adapters beside the model the stage starts from, for stages that make a model. */
+  lora?: LoraTraining | undefined;
+  onPreparing: (what: string) => void;
+}
+
 /** One of the trainings that make the nano model. */
 export interface Stage {
   /** Of its folder and curves. */
   name: string;
   makes: 'vision tokenizer' | 'model';
-  train: (
-    device: Device,
-    options: Omit<TrainStageOptions, 'output'> & StageFolders & { onPreparing: (what: string) => void },
-  ) => Promise<void>;
+  train: (device: Device, options: Omit<TrainStageOptions, 'output'> & StageFolders & StageChoices) => Promise<void>;
   recipe: Pick<StageRecipe, 'steps' | 'schedule'>;
   plot: CurvePlot;
 }

@@ -1,7 +1,9 @@
 export {
+  chooseFormats,
   isTransformerLinear,
   QuantizedParameters,
-  quantizedLinearLookup,
+  type FillParameters,
+  type QuantizationChoice,
   type QuantizeParametersOptions,
 } from './parameters.js';
 export {

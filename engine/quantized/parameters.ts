@@ -1,15 +1,22 @@
 import { Emu3Error, throwIfAborted } from '../../kernels/core/errors.js';
-import type { QuantizationFormat } from '../../kernels/quantize/index.js';
+import { quantizationGroup, quantizedShapes, type QuantizationFormat } from '../../kernels/quantize/index.js';
 import type { Device } from '../device.js';
-import type { Graph, Tensor } from '../graph/index.js';
-import { linear } from '../ops/matmul.js';
+import type { Graph } from '../graph/index.js';
+import {
+  plainWeights,
+  storeLookup,
+  type TransformerWeights,
+  type WeightBinding,
+} from '../models/transformer/weights.js';
 import { quantizedLinear } from '../ops/quantized-linear.js';
 import { ParameterStore } from '../parameters.js';
-import type { GpuTensor } from '../tensor.js';
-import { quantizeWeight } from './quantizer.js';
+import { copyTensor, type GpuTensor } from '../tensor.js';
+import { WeightQuantizer } from './quantizer.js';
 import {
+  createQuantizedWeight,
   destroyQuantizedWeight,
   quantizedBytes,
+  quantizedRows,
   quantizedTensors,
   type QuantizationError,
   type QuantizedWeight,
@@ -20,16 +27,54 @@ export function isTransformerLinear(name: string): boolean {
   return /^model\.layers\.\d+\.(self_attn\.[qkvo]|mlp\.(gate|up|down))_proj\.weight$|^lm_head\.weight$/.test(name);
 }
 
+/**
+ * Formats of a transformer's linear layers: one for all that can be cut into groups of 32 inputs, the others staying in
+ * f32, or one chosen for each, where undefined keeps it in f32.
+ */
+export type QuantizationChoice = QuantizationFormat | ((name: string) => QuantizationFormat | undefined);
+
+/**
+ * What is to be packed: names of linear layers and their formats, in the order of the parameters.
+ *
+ * @throws Emu3Error `shape` when a layer chosen by name cannot be cut into groups.
+ */
+export function chooseFormats(
+  shapes: ReadonlyMap<string, readonly number[]>,
+  choice: QuantizationChoice,
+): Map<string, QuantizationFormat> {
+  const chosen = new Map<string, QuantizationFormat>();
+  for (const [name, shape] of shapes) {
+    if (!isTransformerLinear(name)) continue;
+    const whole = shape[1] % quantizationGroup === 0;
+    const format = typeof choice === 'function' ? choice(name) : whole ? choice : undefined;
+    if (format === undefined) continue;
+    quantizedShapes(format, shape, name);
+    chosen.set(name, format);
+  }
+  return chosen;
+}
+
+/** How parameters get their values, in the order of their shapes. */
+export interface FillParameters {
+  write(name: string, tensor: GpuTensor): Promise<void> | void;
+  pack(name: string, weight: QuantizedWeight): Promise<QuantizationError>;
+}
+
 export interface QuantizeParametersOptions {
-  /** Format of a linear layer; undefined keeps it in f32. Default q4 for all. */
-  format?: QuantizationFormat | ((name: string) => QuantizationFormat | undefined);
+  /** Default q4. */
+  format?: QuantizationChoice;
   signal?: AbortSignal;
   /** Called after each packed weight. */
   onProgress?: (done: number, total: number, name: string) => void;
 }
 
-/** A transformer's parameters for inference: linear layers packed, embeddings and norms f32. */
-export class QuantizedParameters {
+/**
+ * A transformer's parameters with linear layers packed, embeddings and norms f32. They decode and score as they are, and
+ * train through adapters beside them.
+ */
+export class QuantizedParameters implements WeightBinding {
+  /** Of all parameters by hub name, packed or not. */
+  readonly shapes: ReadonlyMap<string, readonly number[]>;
   /** The packed linear layers, by their hub names. */
   readonly weights: ReadonlyMap<string, QuantizedWeight>;
   /** Error of each packed weight. */
@@ -37,22 +82,56 @@ export class QuantizedParameters {
   /** What stays in f32. */
   readonly full: ParameterStore;
 
-  /** Takes ownership of its parts: {@link destroy} frees them. */
-  constructor(
+  private constructor(
+    shapes: ReadonlyMap<string, readonly number[]>,
     weights: ReadonlyMap<string, QuantizedWeight>,
     errors: ReadonlyMap<string, QuantizationError>,
     full: ParameterStore,
   ) {
+    this.shapes = shapes;
     this.weights = weights;
     this.errors = errors;
     this.full = full;
   }
 
   /**
+   * Allocates everything, then fills it parameter by parameter.
+   *
+   * @throws Emu3Error `shape` as {@link chooseFormats}, `limit`, and what `fill` throws. Nothing stays on the GPU then.
+   */
+  static async build(
+    device: Device,
+    shapes: ReadonlyMap<string, readonly number[]>,
+    choice: QuantizationChoice,
+    fill: FillParameters,
+  ): Promise<QuantizedParameters> {
+    const formats = chooseFormats(shapes, choice);
+    const weights = new Map<string, QuantizedWeight>();
+    const errors = new Map<string, QuantizationError>();
+    const full = ParameterStore.create(device, new Map([...shapes].filter(([name]) => !formats.has(name))));
+    const parameters = new QuantizedParameters(shapes, weights, errors, full);
+    try {
+      for (const [name, format] of formats) {
+        weights.set(name, createQuantizedWeight(device, format, shapes.get(name) ?? [], name));
+      }
+      for (const name of shapes.keys()) {
+        const weight = weights.get(name);
+        if (weight) errors.set(name, await fill.pack(name, weight));
+        else await fill.write(name, full.tensor(name));
+      }
+      await device.finish();
+      return parameters;
+    } catch (error) {
+      parameters.destroy();
+      throw error;
+    }
+  }
+
+  /**
    * Packs the linear layers of a transformer and copies the rest. The store stays as it is.
    *
-   * @throws Emu3Error `shape` when a linear layer's inputs are not a multiple of 32, `not-finite`, `limit`, `aborted`.
-   *   Nothing stays on the GPU then.
+   * @throws Emu3Error `shape` when a layer chosen by name has inputs that are no multiple of 32, `not-finite`, `limit`,
+   *   `aborted`. Nothing stays on the GPU then.
    */
   static async from(
     device: Device,
@@ -60,36 +139,37 @@ export class QuantizedParameters {
     options: QuantizeParametersOptions = {},
   ): Promise<QuantizedParameters> {
     const { format = 'q4', signal, onProgress } = options;
-    const formatOf = typeof format === 'function' ? format : (): QuantizationFormat => format;
-    const packed: [string, QuantizationFormat][] = [];
-    const rest = new Map<string, readonly number[]>();
-    for (const [name, shape] of parameters.shapes) {
-      const chosen = isTransformerLinear(name) ? formatOf(name) : undefined;
-      if (chosen === undefined) rest.set(name, shape);
-      else packed.push([name, chosen]);
-    }
-    const weights = new Map<string, QuantizedWeight>();
-    const errors = new Map<string, QuantizationError>();
-    const full = ParameterStore.create(device, rest);
-    const result = new QuantizedParameters(weights, errors, full);
-    try {
-      copyParameters(device, parameters, full);
-      for (const [index, [name, chosen]] of packed.entries()) {
+    const total = chooseFormats(parameters.shapes, format).size;
+    let done = 0;
+    return QuantizedParameters.build(device, parameters.shapes, format, {
+      write: (name, tensor) => copyTensor(parameters.tensor(name), tensor),
+      pack: async (name, weight) => {
         throwIfAborted(signal, name);
-        const { weight, error } = await quantizeWeight(device, parameters.tensor(name), chosen, {
-          label: name,
-          signal,
-        });
-        weights.set(name, weight);
-        errors.set(name, error);
-        onProgress?.(index + 1, packed.length, name);
-      }
-      await device.finish();
-      return result;
-    } catch (error) {
-      result.destroy();
-      throw error;
-    }
+        const quantizer = await WeightQuantizer.over(device, weight, parameters.tensor(name));
+        try {
+          quantizer.run(0, weight.shape[0]);
+          const error = await quantizer.error();
+          onProgress?.(++done, total, name);
+          return error;
+        } finally {
+          quantizer.destroy();
+        }
+      },
+    });
+  }
+
+  /** What a graph reads: packed layers by the packed weights, the others (a head tied to the embeddings) in f32. */
+  bind(graph: Graph): TransformerWeights {
+    const plain = plainWeights(graph, storeLookup(graph, this.full));
+    return {
+      parameter: plain.parameter,
+      linear: (name, x, rows) => {
+        const weight = this.weights.get(name);
+        if (weight === undefined) return plain.linear(name, x, rows);
+        return quantizedLinear(graph, x, quantizedTensors(graph, rows ? quantizedRows(weight, rows) : weight));
+      },
+      trained: () => [],
+    };
   }
 
   /**
@@ -115,29 +195,4 @@ export class QuantizedParameters {
     for (const weight of this.weights.values()) destroyQuantizedWeight(weight);
     this.full.destroy();
   }
-}
-
-/** Copies what `to` has from the parameters of the same names in `from`, on the GPU. */
-function copyParameters(device: Device, from: ParameterStore, to: ParameterStore): void {
-  const encoder = device.gpu.createCommandEncoder({ label: 'copy parameters' });
-  for (const name of to.shapes.keys()) {
-    const [source, target] = [from.tensor(name), to.tensor(name)];
-    encoder.copyBufferToBuffer(source.buffer, source.offset, target.buffer, target.offset, target.byteLength);
-  }
-  device.submit(encoder);
-}
-
-/**
- * Looks linear layers up by their hub names and multiplies: packed ones by the packed weight, the others (a head tied
- * to the embeddings) in f32.
- */
-export function quantizedLinearLookup(
-  graph: Graph,
-  parameters: QuantizedParameters,
-): (name: string, input: Tensor) => Tensor {
-  return (name, input) => {
-    const weight = parameters.weights.get(name);
-    if (weight === undefined) return linear(graph, input, graph.bind(parameters.full.tensor(name)));
-    return quantizedLinear(graph, input, quantizedTensors(graph, weight));
-  };
 }

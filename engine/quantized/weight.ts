@@ -7,6 +7,7 @@ import {
 import type { Device } from '../device.js';
 import { Graph, Program, type Tensor } from '../graph/index.js';
 import type { QuantizedTensors } from '../ops/quantized-linear.js';
+import { firstBindableRow, rowView, type RowRange } from '../rows.js';
 import { GpuTensor, checkBindingSize } from '../tensor.js';
 
 /** A linear layer's weight [N outputs, K inputs] in GPU memory as levels and f16 scales of groups of 32 inputs. */
@@ -50,6 +51,15 @@ export function quantizedBytes({ data, scales }: QuantizedWeight): number {
 export function destroyQuantizedWeight({ data, scales }: QuantizedWeight): void {
   data.destroy();
   scales.destroy();
+}
+
+/** A view of rows of a packed weight: it ends with the last of them and begins with the first or, aligned, earlier. */
+export function quantizedRows(weight: QuantizedWeight, { first, count }: RowRange): QuantizedWeight {
+  const { format, shape, data, scales } = weight;
+  const end = first + count;
+  const begin = firstBindableRow([data, scales], first);
+  const view = (tensor: GpuTensor): GpuTensor => rowView(tensor, begin, end);
+  return { format, shape: [end - begin, shape[1]], data: view(data), scales: view(scales) };
 }
 
 /** A packed weight for `quantizedLinear`. */

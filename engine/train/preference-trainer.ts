@@ -2,10 +2,10 @@ import { Emu3Error } from '../../kernels/core/errors.js';
 import type { Device } from '../device.js';
 import { Graph, Program } from '../graph/index.js';
 import type { TransformerConfig } from '../models/transformer/config.js';
+import type { ModelWeights } from '../models/transformer/weights.js';
 import { accumulate, fill, scaleByState } from '../ops/elementwise.js';
 import { accumulatePreferenceFigures, dpoLoss, segmentSum, weightedLosses, weightedMean } from '../ops/losses.js';
 import { concatenate, slice } from '../ops/slice.js';
-import type { ParameterStore } from '../parameters.js';
 import { GpuTensor } from '../tensor.js';
 import type { StepMetrics, Trainer } from './loop.js';
 import { accumulateGradients, Optimization, type OptimizationOptions } from './optimization.js';
@@ -17,8 +17,9 @@ import {
   writeSequences,
   type SequenceInputs,
 } from './sequences.js';
+import { trainedWeights, type AdapterOptions } from './trained.js';
 
-export interface PreferenceTrainerOptions extends OptimizationOptions {
+export interface PreferenceTrainerOptions extends OptimizationOptions, AdapterOptions {
   /** Pairs of a micro-batch; twice as many sequences go through the model. */
   pairs: number;
   /** Tokens of a sequence, prompt and response. */
@@ -74,18 +75,24 @@ export class PreferenceTrainer implements Trainer<readonly PreferenceBatch[]> {
     this.inputs = inputs;
   }
 
-  /** @throws Emu3Error `argument` for a beta or coefficient out of range, `missing` without gradients in the store. */
+  /**
+   * @param weights the policy; without `adapters` a store with gradients, which is what is trained. With adapters that
+   *   begin as the model, the weights alone are the reference.
+   * @throws Emu3Error `argument` for a beta or coefficient out of range, or for weights that can only be trained through
+   *   adapters, `missing` when what is to be trained was made without gradients.
+   */
   static async create(
     device: Device,
     config: TransformerConfig,
-    store: ParameterStore,
+    weights: ModelWeights,
     options: PreferenceTrainerOptions,
   ): Promise<PreferenceTrainer> {
     checkOptions(options);
     const { pairs, length, beta } = options;
     const graph = new Graph(device.traits);
     const inputs = createInputs(device, config, options);
-    const { losses } = sequenceLosses(graph, config, store, inputs, { batch: 2 * pairs, length }, options);
+    const { store, read } = trainedWeights(weights, options, inputs.dropout);
+    const { losses } = sequenceLosses(graph, config, read, inputs, { batch: 2 * pairs, length }, options);
     const sums = segmentSum(graph, losses, length, -1);
     const reference = graph.bind(inputs.reference);
     const chosen = slice(graph, sums, 0, pairs);

@@ -2,9 +2,9 @@ import { throwIfAborted } from '../../kernels/core/errors.js';
 import type { Device } from '../device.js';
 import { Graph, Program } from '../graph/index.js';
 import type { TransformerConfig } from '../models/transformer/config.js';
+import type { ModelWeights } from '../models/transformer/weights.js';
 import { segmentSum } from '../ops/losses.js';
 import { keep } from '../ops/slice.js';
-import type { ParameterStore } from '../parameters.js';
 import { GpuTensor } from '../tensor.js';
 import type { PackedBatch, SequenceShape } from './packing.js';
 import { packResponses, type PairLayout, type PreferencePair, type ReferencedPair } from './preference.js';
@@ -35,14 +35,14 @@ export class SequenceLogProbabilities {
   static async create(
     device: Device,
     config: TransformerConfig,
-    store: ParameterStore,
+    weights: ModelWeights,
     shape: SequenceShape,
   ): Promise<SequenceLogProbabilities> {
     const { batch, length } = shape;
     const graph = new Graph(device.traits);
     const sums = GpuTensor.create(device, [batch], 'f32', 'log-probabilities');
     const inputs = { ...createSequenceInputs(device, config, shape), sums };
-    const { losses } = sequenceLosses(graph, config, store, inputs, shape);
+    const { losses } = sequenceLosses(graph, config, weights, inputs, shape);
     keep(graph, graph.bind(sums), segmentSum(graph, losses, length, -1));
     const program = await Program.compile(device, graph, { label: 'sequence log-probabilities' });
     return new SequenceLogProbabilities(program, { batch, length }, inputs);

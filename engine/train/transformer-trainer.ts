@@ -1,14 +1,11 @@
 import { Emu3Error } from '../../kernels/core/errors.js';
 import type { Device } from '../device.js';
 import { Graph, Program } from '../graph/index.js';
-import { withAdapters } from '../models/transformer/adapters/adapted.js';
-import type { LoraAdapters } from '../models/transformer/adapters/lora.js';
 import type { TransformerConfig } from '../models/transformer/config.js';
 import type { ModelWeights } from '../models/transformer/weights.js';
 import { targetWeights } from '../ops/cross-entropy.js';
 import { accumulate, multiply } from '../ops/elementwise.js';
 import { weightedMean } from '../ops/losses.js';
-import { ParameterStore } from '../parameters.js';
 import { GpuTensor } from '../tensor.js';
 import type { StepMetrics, Trainer } from './loop.js';
 import { accumulateGradients, Optimization, type OptimizationOptions } from './optimization.js';
@@ -20,8 +17,9 @@ import {
   writeSequences,
   type SequenceInputs,
 } from './sequences.js';
+import { trainedWeights, type AdapterOptions } from './trained.js';
 
-export interface TransformerTrainerOptions extends OptimizationOptions {
+export interface TransformerTrainerOptions extends OptimizationOptions, AdapterOptions {
   /** Sequences of a micro-batch. */
   batch: number;
   /** Tokens of a sequence. */
@@ -34,8 +32,6 @@ export interface TransformerTrainerOptions extends OptimizationOptions {
   seed: number;
   /** Recompute activations in the backward pass instead of keeping them. */
   recompute?: boolean;
-  /** Train these, made with gradients, and leave the model's weights as they are: those need no gradients then. */
-  adapters?: LoraAdapters;
 }
 
 /**
@@ -74,11 +70,10 @@ export class TransformerTrainer implements Trainer<readonly PackedBatch[]> {
     weights: ModelWeights,
     options: TransformerTrainerOptions,
   ): Promise<TransformerTrainer> {
-    const { visionWeight, adapters } = options;
-    const store = adapters?.store ?? trainable(weights);
+    const { visionWeight } = options;
     const graph = new Graph(device.traits);
     const inputs = createInputs(device, config, options);
-    const read = adapters ? withAdapters(weights, adapters, inputs.dropout) : weights;
+    const { store, read } = trainedWeights(weights, options, inputs.dropout);
     const { losses, targets } = sequenceLosses(graph, config, read, inputs, options, {
       dropout: options.dropout ?? config.attention_dropout,
       recompute: options.recompute,
@@ -151,15 +146,6 @@ export class TransformerTrainer implements Trainer<readonly PackedBatch[]> {
     this.optimization.destroy();
     for (const tensor of Object.values<GpuTensor>({ ...this.inputs })) tensor.destroy();
   }
-}
-
-function trainable(weights: ModelWeights): ParameterStore {
-  if (weights instanceof ParameterStore) return weights;
-  throw new Emu3Error('These weights cannot be trained themselves.', {
-    code: 'argument',
-    where: 'weights',
-    fix: 'Give adapters to train, or the weights as a parameter store with gradients.',
-  });
 }
 
 interface Inputs extends SequenceInputs {

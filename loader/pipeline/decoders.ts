@@ -1,7 +1,6 @@
 import { contextLength, Decoder, type IdSlice } from '../../engine/decode/index.js';
-import type { TransformerConfig } from '../../engine/models/transformer/index.js';
+import type { ModelWeights, TransformerConfig } from '../../engine/models/transformer/index.js';
 import type { Device } from '../../engine/device.js';
-import type { ParameterStore } from '../../engine/parameters.js';
 
 export interface DecoderNeed {
   sequences: number;
@@ -20,16 +19,16 @@ const capacityStep = 128;
 export class DecoderPool {
   private readonly device: Device;
   private readonly config: TransformerConfig;
-  private readonly parameters: ParameterStore;
+  private readonly weights: ModelWeights;
   private readonly cacheType: 'f32' | 'f16';
   /** Last used last. */
   private kept: Decoder[] = [];
   private readonly slices = new Map<Decoder, IdSlice>();
 
-  constructor(device: Device, config: TransformerConfig, parameters: ParameterStore, cacheType: 'f32' | 'f16') {
+  constructor(device: Device, config: TransformerConfig, weights: ModelWeights, cacheType: 'f32' | 'f16') {
     this.device = device;
     this.config = config;
-    this.parameters = parameters;
+    this.weights = weights;
     this.cacheType = cacheType;
   }
 
@@ -44,7 +43,7 @@ export class DecoderPool {
       const capacity = Math.max(need.capacity, Math.min(rounded, contextLength(this.config)));
       const { sequences, guided, slice } = need;
       const options = { sequences, guided, slice, capacity, cacheType: this.cacheType };
-      decoder = await Decoder.create(this.device, this.config, this.parameters, options);
+      decoder = await Decoder.create(this.device, this.config, this.weights, options);
       this.slices.set(decoder, slice);
     }
     const chosen = decoder;

@@ -3,6 +3,7 @@ import { contextLength, type DecodedBlock } from '../../engine/decode/index.js';
 import type { Device } from '../../engine/device.js';
 import { spatialFactor, type ClipEvents, type VisionTokenizer } from '../../engine/models/vision/index.js';
 import type { ParameterStore } from '../../engine/parameters.js';
+import type { QuantizationError, QuantizedParameters } from '../../engine/quantized/index.js';
 import {
   prepareImage,
   type CodeClip,
@@ -14,7 +15,8 @@ import {
 import { parseTransformerConfig, type Emu3Config } from '../config/transformer.js';
 import { parseVisionConfig } from '../config/vision.js';
 import { describePath, type ModelFolder } from '../folder.js';
-import { loadTransformer, loadVisionTokenizer, type LoadedVisionTokenizer, type LoadProgress } from '../load-model.js';
+import { loadVisionTokenizer, type LoadedVisionTokenizer } from '../load-model.js';
+import type { LoadProgress, TransferOptions } from '../transfer.js';
 import { writeAnswers, type Answer, type AnswerBatchEvents, type AnswerEvents, type AnswerPlan } from './answer.js';
 import {
   planCaption,
@@ -54,10 +56,11 @@ import { clipOf, imagesOf, type EncodedImage } from './pixels.js';
 import type { EncodedVideo, VideoFrames } from './clip.js';
 import type { VideoEvents } from './video-collector.js';
 import { VideoPipeline } from './video.js';
+import { loadPipelineWeights, type PipelineWeights, type WeightFormat } from './weights.js';
 import type { DrawnVideo, EncodeClipOptions, ExtendRequest, GeneratedVideo, VideoRequest } from './video-request.js';
 
 export interface Emu3LoadProgress extends LoadProgress {
-  part: 'transformer' | 'vision tokenizer';
+  part: 'transformer' | 'vision tokenizer' | 'adapters';
 }
 
 export interface Emu3LoadOptions {
@@ -69,6 +72,14 @@ export interface Emu3LoadOptions {
   folder: ModelFolder;
   /** Where the vision tokenizer is, if not in the subfolder. */
   visionFolder?: ModelFolder;
+  /**
+   * How the transformer's linear layers are kept on the GPU: f32, or packed while they load in 8 or 4 bits a weight, with
+   * an f16 scale for every 32; {@link Emu3.packing} then tells what that changed. Layers whose inputs are no multiple of
+   * 32 stay f32. Default f32.
+   */
+  weights?: WeightFormat;
+  /** Low-rank adapters as PEFT saves them, made for this model: merged into f32 weights, beside packed ones. */
+  adapters?: ModelFolder;
   /** Instead of the folder's own. */
   tokenizer?: TextTokenizer;
   /** Element type of the key-value cache; f16 halves it and needs an adapter with f16. Default f32. */
@@ -80,7 +91,7 @@ export interface Emu3LoadOptions {
 interface Emu3Parts {
   readonly device: Device;
   readonly config: Emu3Config;
-  readonly parameters: ParameterStore;
+  readonly transformer: PipelineWeights;
   readonly vision: LoadedVisionTokenizer;
   readonly tokenizer: TextTokenizer;
   readonly defaults: GenerationDefaults;
@@ -94,13 +105,15 @@ interface Emu3Parts {
 export class Emu3 {
   readonly device: Device;
   readonly config: Emu3Config;
-  readonly parameters: ParameterStore;
+  /** The transformer's; merged adapters are part of them, others are not. */
+  readonly parameters: ParameterStore | QuantizedParameters;
   readonly vision: VisionTokenizer;
   readonly tokenizer: TextTokenizer;
   /** From the folder's generation_config.json. */
   readonly defaults: GenerationDefaults;
   /** Sizes that pictures are brought to before they become tokens. */
   readonly pixelLimits: PixelLimits;
+  private readonly transformer: PipelineWeights;
   private readonly visionWeights: LoadedVisionTokenizer['weights'];
   private readonly decoders: DecoderPool;
   private readonly videos: VideoPipeline;
@@ -110,13 +123,14 @@ export class Emu3 {
   private constructor(parts: Emu3Parts, cacheType: 'f32' | 'f16') {
     this.device = parts.device;
     this.config = parts.config;
-    this.parameters = parts.parameters;
+    this.transformer = parts.transformer;
+    this.parameters = parts.transformer.parameters;
     this.vision = parts.vision.tokenizer;
     this.visionWeights = parts.vision.weights;
     this.tokenizer = parts.tokenizer;
     this.defaults = parts.defaults;
     this.pixelLimits = parts.pixelLimits;
-    this.decoders = new DecoderPool(parts.device, parts.config, parts.parameters, cacheType);
+    this.decoders = new DecoderPool(parts.device, parts.config, parts.transformer.weights, cacheType);
     const { vision, pixelLimits, decoders } = this;
     const inTurn = <Result>(work: () => Promise<Result>): Promise<Result> => this.inTurn(work);
     this.videos = new VideoPipeline({ ...this.planContext, vision, pixelLimits, decoders, inTurn });
@@ -126,7 +140,7 @@ export class Emu3 {
    * Loads a model folder. Configs and tokenizers are checked against each other before a weight is read.
    *
    * @throws Emu3Error `missing`, `config`, `format`, `shape`, `dtype`, `duplicate`, `not-finite`, `io` for a folder that is
-   *   no whole model; `limit`, `out-of-memory`, `device-lost`; `aborted`. Nothing stays on the GPU then.
+   *   no whole model, or adapters that do not go with it; `limit`, `out-of-memory`, `device-lost`; `aborted`. Nothing stays on the GPU then.
    */
   static async load(options: Emu3LoadOptions): Promise<Emu3> {
     const { device, folder, signal, onProgress } = options;
@@ -142,14 +156,19 @@ export class Emu3 {
     const defaults = await readGenerationDefaults(folder, signal);
     const pixelLimits = await readPixelLimits(visionFolder, spatialFactor(visionConfig), config.image_area, signal);
 
-    const loadOptions = (part: Emu3LoadProgress['part']) => ({
+    const loadOptions = (part: Emu3LoadProgress['part']): TransferOptions => ({
       ...(signal && { signal }),
       onProgress: (progress: LoadProgress) => onProgress?.({ part, ...progress }),
     });
     const vision = await loadVisionTokenizer(device, visionFolder, loadOptions('vision tokenizer'));
     try {
-      const { parameters } = await loadTransformer(device, folder, loadOptions('transformer'));
-      const parts = { device, config, parameters, vision, tokenizer, defaults, pixelLimits };
+      const transformer = await loadPipelineWeights(device, folder, config, {
+        weights: options.weights ?? 'f32',
+        adapters: options.adapters,
+        model: loadOptions('transformer'),
+        ofAdapters: loadOptions('adapters'),
+      });
+      const parts = { device, config, transformer, vision, tokenizer, defaults, pixelLimits };
       return new Emu3(parts, options.cacheType ?? 'f32');
     } catch (error) {
       vision.weights.destroy();
@@ -160,6 +179,11 @@ export class Emu3 {
   private get planContext(): PlanContext {
     const { tokenizer, defaults, config, factor } = this;
     return { tokenizer, defaults, imageArea: config.image_area, factor, contextLength: contextLength(config) };
+  }
+
+  /** How far each packed weight is from the file's; empty when all are f32. */
+  get packing(): ReadonlyMap<string, QuantizationError> {
+    return 'errors' in this.parameters ? this.parameters.errors : new Map();
   }
 
   /** Pixels along one side of a visual token. */
@@ -396,7 +420,7 @@ export class Emu3 {
     });
     await this.vision.destroy();
     this.decoders.destroy();
-    this.parameters.destroy();
+    this.transformer.destroy();
     this.visionWeights.destroy();
   }
 }

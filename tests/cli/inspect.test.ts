@@ -6,6 +6,7 @@ import { cacheBytes, planStep, planVision, weightBytes } from '../../demos/cli/m
 import { Decoder } from '../../engine/decode/index.js';
 import {
   diskFolder,
+  loadQuantizedTransformer,
   loadTransformer,
   loadVisionTokenizer,
   transformerTensorShapes,
@@ -84,6 +85,20 @@ describe('memory plan', () => {
     expect(decoder.step.dispatches - plan.dispatches).toBeLessThan(12);
     decoder.destroy();
     parameters.destroy();
+  });
+
+  it('is what weights then take, packed or not', async () => {
+    const device = await testDevice();
+    const { out } = await cli(['inspect', model, '--json', '--no-tensors']);
+    const [{ memory }] = (JSON.parse(out) as { networks: Network[] }).networks;
+    const { parameters } = await loadTransformer(device, diskFolder(model));
+    expect(memory['weights (f32)']).toBe(parameters.bytes);
+    parameters.destroy();
+    for (const format of ['q8', 'q4'] as const) {
+      const packed = (await loadQuantizedTransformer(device, diskFolder(model), { format })).parameters;
+      expect(memory[`weights (${format})`]).toBe(packed.bytes);
+      packed.destroy();
+    }
   });
 
   it('is what the vision tokenizer then takes', async () => {

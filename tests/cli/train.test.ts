@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
@@ -89,7 +89,10 @@ describe('train', () => {
     expect(foldersOf(second, 'run', undefined).vision).toBe(foldersOf(first, 'run', undefined).product);
     expect(foldersOf(second, 'run', undefined).from).toBeUndefined();
     expect(foldersOf(third, 'run', undefined).from).toBe(foldersOf(second, 'run', undefined).product);
-    expect(foldersOf(third, 'run', 'other')).toMatchObject({ from: 'other', vision: join('other', 'vision_tokenizer') });
+    expect(foldersOf(third, 'run', 'other')).toMatchObject({
+      from: 'other',
+      vision: join('other', 'vision_tokenizer'),
+    });
   });
 
   it('refuses a stage whose start is missing, and says where it should be', async () => {
@@ -113,6 +116,50 @@ describe('train', () => {
     expect(code).toBe(1);
     expect(err).toContain('--steps of tokenizer');
     expect(err).not.toContain('adapter');
+  });
+
+  it.each([
+    ['adapters where nothing has been trained', ['nano', '--lora', '4'], '--lora of tokenizer'],
+    ['adapters beside random weights', ['pretrain', '--lora', '4', '--weights', 'q4'], '--lora of pretrain-1'],
+    ['packed weights that are to be trained', ['qft', '--weights', 'q4'], '--weights'],
+    ['a scale without adapters', ['qft', '--lora-alpha', '4'], '--lora-alpha'],
+  ])('refuses %s before anything is made ready', async (_, args, where) => {
+    const { code, err } = await cli(['train', ...args, '--run', join(folder, 'r'), '--output', join(folder, 'o')]);
+    expect(code).toBe(1);
+    expect(err).toContain(where);
+    expect(err).not.toContain('adapter: ');
+    expect(await readdir(folder)).toEqual([]);
+  });
+
+  it('refuses ranks and scales that cannot be', async () => {
+    for (const args of [
+      ['--lora', '0'],
+      ['--lora', 'x'],
+      ['--lora', '4', '--lora-alpha', '0'],
+      ['--weights', 'q5'],
+    ]) {
+      const { code, err } = await cli(['train', 'qft', ...args, '--run', folder, '--output', folder]);
+      expect(code).toBe(2);
+      expect(err).toMatch(/Give a|Allowed choices/);
+    }
+  });
+
+  it('hands adapters to the stage that trains them', async () => {
+    const { signal } = new AbortController();
+    const given: unknown[] = [];
+    const rehearsed = rehearsal(signal);
+    const stage: Stage = {
+      ...rehearsed,
+      train: (device, options) => {
+        given.push(options.lora);
+        return rehearsed.train(device, options);
+      },
+    };
+    const folders = foldersOf(stage, join(folder, 'run'), undefined);
+    await mkdir(folders.run, { recursive: true });
+    const lora = { rank: 4, alpha: 8, weights: 'q4' as const };
+    await runStage(terminal(signal), await testDevice(), stage, folders, { output: folder, lora });
+    expect(given).toEqual([lora]);
   });
 
   it('refuses an output folder that is a file', async () => {

@@ -32,4 +32,6 @@ it('draws a PNG from a folder on disk', async () => {
 it('names what is missing, and leaves no device behind', async () => {
   await expect(createNodeEmu3(join(path, 'elsewhere'))).rejects.toMatchObject({ name: 'Emu3Error', code: 'missing' });
   await expect(createNodeEmu3(path, { visionPath: path })).rejects.toMatchObject({ name: 'Emu3Error' });
+  const adaptersPath = join(path, 'elsewhere');
+  await expect(createNodeEmu3(path, { adaptersPath })).rejects.toThrow(/elsewhere.*adapter_config\.json/);
 });

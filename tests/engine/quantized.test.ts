@@ -10,7 +10,6 @@ import {
   isTransformerLinear,
   QuantizedParameters,
   quantizedBytes,
-  quantizedLinearLookup,
   quantizeWeight,
   WeightQuantizer,
 } from '../../engine/quantized/index.js';
@@ -163,17 +162,19 @@ describe('packed parameters', () => {
     store.destroy();
   });
 
-  it('multiply by name, packed or not', async () => {
+  it('multiply by name, packed or not, all rows or some', async () => {
     const device = await testDevice();
     const store = await filled();
     const packed = await QuantizedParameters.from(device, store);
     const x = pseudoRandom(3 * 64, 20);
     const input = GpuTensor.from(device, [3, 64], 'f32', x, 'x');
     const graph = new Graph(device.traits);
-    const lookup = quantizedLinearLookup(graph, packed);
+    const weights = packed.bind(graph);
+    expect(weights.trained(0)).toEqual([]);
     const names = ['model.layers.0.self_attn.k_proj.weight', 'lm_head.weight', 'model.embed_tokens.weight'];
-    const outputs = names.map((name) => lookup(name, graph.bind(input)));
-    const program = await Program.compile(device, graph, { label: 'lookup', outputs });
+    const outputs = names.map((name) => weights.linear(name, graph.bind(input)));
+    const some = names.map((name) => weights.linear(name, graph.bind(input), { first: 5, count: 3 }));
+    const program = await Program.compile(device, graph, { label: 'products', outputs: [...outputs, ...some] });
     program.run();
     for (const [index, name] of names.entries()) {
       const weight = packed.weights.get(name);
@@ -181,6 +182,12 @@ describe('packed parameters', () => {
       const [outs] = values.shape;
       const expected = matmulReference(x, await values.readFloat32(), { m: 3, n: outs, depth: 64, transposeB: true });
       expectClose(await program.output(outputs[index]).readFloat32(), expected, { absolute: 2e-5 }, name);
+      const last = await program.output(some[index]).readFloat32();
+      const columns = last.length / 3;
+      for (let row = 0; row < 3; row++) {
+        const three = last.subarray((row + 1) * columns - 3, (row + 1) * columns);
+        expectClose(three, expected.subarray(row * outs + 5, row * outs + 8), { absolute: 2e-5 }, `${name}, rows`);
+      }
       if (weight) values.destroy();
     }
     program.destroy();
@@ -189,12 +196,18 @@ describe('packed parameters', () => {
     store.destroy();
   });
 
-  it('are refused by name where a layer cannot be cut into groups, and nothing stays behind', async () => {
+  it('keep a layer that cannot be cut into groups, or refuse it when it was asked for', async () => {
     const device = await testDevice();
-    const store = await filled(new Map([...shapes, ['model.layers.1.mlp.up_proj.weight', [8, 40]]]));
+    const name = 'model.layers.1.mlp.up_proj.weight';
+    const store = await filled(new Map([...shapes, [name, [8, 40]]]));
     const before = await settledBytes(device);
-    await expect(QuantizedParameters.from(device, store)).rejects.toEqual(
-      expect.objectContaining({ code: 'shape', where: 'model.layers.1.mlp.up_proj.weight' }),
+    const packed = await QuantizedParameters.from(device, store);
+    expect(packed.weights.size).toBe(4);
+    expect([...packed.shapes.keys()]).toEqual([...store.shapes.keys()]);
+    expect(await packed.tensor(name).readFloat32()).toEqual(await store.tensor(name).readFloat32());
+    packed.destroy();
+    await expect(QuantizedParameters.from(device, store, { format: () => 'q4' })).rejects.toEqual(
+      expect.objectContaining({ code: 'shape', where: name }),
     );
     await expect(QuantizedParameters.from(device, store, { signal: AbortSignal.abort() })).rejects.toEqual(
       expect.objectContaining({ code: 'aborted' }),

@@ -5,6 +5,7 @@ import {
   type ModelWeights,
 } from '../../engine/models/transformer/index.js';
 import { ParameterStore, type ParameterStoreOptions } from '../../engine/parameters.js';
+import { dequantize, type QuantizedParameters } from '../../engine/quantized/index.js';
 import { parseTransformerConfig, transformerTensorShapes } from '../../loader/index.js';
 import { matmulReference } from '../../kernels/matmul/reference.js';
 import { transformerReference, type Weights } from '../models/reference.js';
@@ -30,9 +31,19 @@ export const tinyConfigJson = JSON.stringify({
 
 export const tinyConfig = parseTransformerConfig(tinyConfigJson, 'test');
 
+/** Layers that can be packed, three groups wide, but for `down_proj`, whose 40 inputs are no whole groups. */
+export const packableConfigJson = JSON.stringify({
+  ...(JSON.parse(tinyConfigJson) as object),
+  vocab_size: 203,
+  hidden_size: 96,
+  intermediate_size: 40,
+});
+
+export const packableConfig = parseTransformerConfig(packableConfigJson, 'test');
+
 /** A tiny model with random weights; the same ones for every call. */
-export async function tinyBase(options: ParameterStoreOptions = {}): Promise<ParameterStore> {
-  const store = ParameterStore.create(await testDevice(), transformerTensorShapes(tinyConfig), options);
+export async function tinyBase(options: ParameterStoreOptions = {}, config = tinyConfig): Promise<ParameterStore> {
+  const store = ParameterStore.create(await testDevice(), transformerTensorShapes(config), options);
   let seed = 1;
   for (const [name, shape] of store.shapes) {
     const count = shape.reduce((product, size) => product * size, 1);
@@ -45,7 +56,7 @@ export async function tinyBase(options: ParameterStoreOptions = {}): Promise<Par
 
 /** Adapters of the tiny model as training might leave them: A and B random. */
 export async function trainedAdapters(
-  base: ParameterStore,
+  base: Pick<ParameterStore, 'shapes'>,
   options: LoraOptions = { rank: 3, alpha: 7 },
   storeOptions: ParameterStoreOptions = {},
 ): Promise<LoraAdapters> {
@@ -57,10 +68,15 @@ export async function trainedAdapters(
   return adapters;
 }
 
-/** Every tensor of a store, in float64. */
-export async function hostWeights(store: ParameterStore): Promise<Record<string, Float64Array>> {
+/** Every tensor, packed ones as what they stand for, in float64. */
+export async function hostWeights(from: ParameterStore | QuantizedParameters): Promise<Record<string, Float64Array>> {
   const weights: Record<string, Float64Array> = {};
-  for (const name of store.shapes.keys()) weights[name] = Float64Array.from(await store.tensor(name).readFloat32());
+  for (const name of from.shapes.keys()) {
+    const packed = from instanceof ParameterStore ? undefined : from.weights.get(name);
+    const values = packed ? await dequantize(await testDevice(), packed) : from.tensor(name);
+    weights[name] = Float64Array.from(await values.readFloat32());
+    if (packed) values.destroy();
+  }
   return weights;
 }
 
@@ -83,13 +99,13 @@ export const tokens = {
 };
 
 /** Logits of {@link tokens}, [2, 11, vocabulary]. */
-export async function logitsOf(weights: ModelWeights): Promise<Float32Array> {
-  const scorer = await SequenceScorer.create(await testDevice(), tinyConfig, weights, tokens);
+export async function logitsOf(weights: ModelWeights, config = tinyConfig): Promise<Float32Array> {
+  const scorer = await SequenceScorer.create(await testDevice(), config, weights, tokens);
   const { logits } = await scorer.score(tokens);
   scorer.destroy();
   return logits;
 }
 
-export function referenceLogits(weights: Weights): Float64Array {
-  return transformerReference(tinyConfig, weights, { ...tokens, leftPadding: [0, 0] });
+export function referenceLogits(weights: Weights, config = tinyConfig): Float64Array {
+  return transformerReference(config, weights, { ...tokens, leftPadding: [0, 0] });
 }

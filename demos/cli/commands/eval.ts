@@ -5,12 +5,12 @@ import { fullAmounts, quickAmounts, suiteNames, type Amounts, type SuiteName } f
 import { evaluatedModel } from '../evaluated-model.js';
 import { withModel } from '../open-model.js';
 import {
-  addRunOptions,
+  addModelOptions,
   addSamplingOptions,
   numberOption,
   samplingRequest,
   seedOption,
-  type RunChoice,
+  type ModelChoice,
   type SamplingChoice,
 } from '../options.js';
 import { checkOutput, jsonText, writeOutput } from '../output.js';
@@ -19,7 +19,7 @@ import { startProgress, type ProgressBar } from '../progress.js';
 import { formatSeconds } from '../report.js';
 import type { Terminal } from '../terminal.js';
 
-interface EvalOptions extends RunChoice, SamplingChoice, Partial<Amounts> {
+interface EvalOptions extends ModelChoice, SamplingChoice, Partial<Amounts> {
   suite?: SuiteName[];
   quick?: boolean;
   batch: number;
@@ -51,7 +51,7 @@ export function addEval(program: Command, terminal: Terminal): void {
     .option('-o, --output <file>', 'write the figures as JSON')
     .option('--html <file>', 'write figures, pictures and clips as one HTML file')
     .option('--grid <file>', `write up to ${sheetPictures} GenEval pictures as one PNG`);
-  addRunOptions(addSamplingOptions(command)).action((options: EvalOptions) => evalModel(terminal, options));
+  addModelOptions(addSamplingOptions(command)).action((options: EvalOptions) => evalModel(terminal, options));
 }
 
 const amountOption = numberOption({ from: 1, to: 100_000, whole: true });

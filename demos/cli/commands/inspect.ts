@@ -11,6 +11,7 @@ import {
   type ModelFolder,
   type TensorShapes,
 } from '../../../loader/index.node.js';
+import { weightFormats, type WeightFormat } from '../../../loader/pipeline/weights.js';
 import { calculateGenerateSize } from '../../../tokenizer/index.js';
 import { cacheBytes, planStep, planVision, weightBytes, type ArenaPlan } from '../memory-plan.js';
 import { findModel } from '../model.js';
@@ -142,6 +143,7 @@ function network(
     file,
   }));
   const onGpu = new Map([...shapes].filter(([name]) => !name.endsWith('.num_batches_tracked')));
+  const formats: readonly WeightFormat[] = kind === 'transformer' ? weightFormats : ['f32'];
   const trained = [...onGpu].filter(([name]) => !isStatistic(name));
   return {
     kind,
@@ -150,7 +152,7 @@ function network(
     tensors,
     parameters: trained.reduce((sum, [, shape]) => sum + shape.reduce((product, size) => product * size, 1), 0),
     bytes: tensors.reduce((sum, tensor) => sum + tensor.bytes, 0),
-    memory: { 'weights (f32)': weightBytes(onGpu) },
+    memory: Object.fromEntries(formats.map((format) => [`weights (${format})`, weightBytes(onGpu, format)])),
   };
 }
 

@@ -6,8 +6,10 @@ import type { StepMetrics } from '../../../engine/train/loop.js';
 import type { Device } from '../../../engine/device.js';
 import { Emu3Error } from '../../../kernels/core/errors.js';
 import { fileError } from '../../../loader/io-error.node.js';
+import type { WeightFormat } from '../../../loader/pipeline/weights.js';
+import { noBase, type LoraTraining } from '../../nano/train/stage-model.node.js';
 import { visionFolderName } from '../model.js';
-import { adapterOption, jsonOption, numberOption } from '../options.js';
+import { adapterOption, jsonOption, numberOption, weightsOption } from '../options.js';
 import { jsonText, makeOutputFolder, writeOutput } from '../output.js';
 import type { CurvePoint } from '../plot.js';
 import { withProgress } from '../progress.js';
@@ -21,6 +23,9 @@ export interface TrainOptions {
   from?: string;
   steps?: number;
   checkpointEvery?: number;
+  lora?: number;
+  loraAlpha?: number;
+  weights?: WeightFormat;
   adapter?: AdapterPreference;
   json?: boolean;
 }
@@ -36,6 +41,7 @@ export interface StageSummary {
 
 export function addTrain(program: Command, terminal: Terminal): void {
   const count = numberOption({ from: 1, whole: true });
+  const positive = numberOption({ from: 0, exclusive: true });
   program
     .command('train')
     .description('train the nano model, or a stage of it, on the npm packages alone; goes on where a run was stopped')
@@ -45,13 +51,20 @@ export function addTrain(program: Command, terminal: Terminal): void {
     .option('--from <folder>', 'model folder to start from (default: that of the stage before, in the run folder)')
     .option('--steps <n>', 'optimiser steps of each stage (default: as the shipped model)', count)
     .option('--checkpoint-every <n>', 'steps between checkpoints', count)
+    .option('--lora <rank>', 'train low-rank adapters of this rank beside the model, which stays as it is', count)
+    .option('--lora-alpha <a>', 'scale of the adapters, times the rank (default: twice the rank)', positive)
+    .addOption(weightsOption('form of the model beside adapters; q8 and q4 pack its linear layers (default: f32)'))
     .addOption(adapterOption())
     .addOption(jsonOption())
     .action((what: string, options: TrainOptions) => train(terminal, commands[what], options));
 }
 
 async function train(terminal: Terminal, chosen: readonly Stage[], options: TrainOptions): Promise<void> {
-  for (const stage of chosen) checkSteps(stage, options.steps);
+  const lora = loraOf(options);
+  for (const [index, stage] of chosen.entries()) {
+    checkSteps(stage, options.steps);
+    if (lora) checkBase(stage, foldersOf(stage, options.run, index === 0 ? options.from : undefined));
+  }
   await makeOutputFolder(options.output);
   const summaries: StageSummary[] = [];
   for (const [index, stage] of chosen.entries()) {
@@ -60,7 +73,7 @@ async function train(terminal: Terminal, chosen: readonly Stage[], options: Trai
     await makeOutputFolder(folders.run);
     // A device of its own for each stage, so that the first one's memory is free for the second.
     summaries.push(
-      await withDevice(terminal, options, (device) => runStage(terminal, device, stage, folders, options)),
+      await withDevice(terminal, options, (device) => runStage(terminal, device, stage, folders, { ...options, lora })),
     );
   }
   const last = chosen[chosen.length - 1];
@@ -86,6 +99,24 @@ export function foldersOf(stage: Stage, run: string, from: string | undefined): 
 
 function startOf({ makes }: Stage, from: string | undefined): string | undefined {
   return from === undefined || makes === 'model' ? from : join(from, visionFolderName);
+}
+
+/** @throws Emu3Error `argument` for options that only adapters have. */
+function loraOf({ lora: rank, loraAlpha, weights }: TrainOptions): LoraTraining | undefined {
+  if (rank !== undefined) return { rank, alpha: loraAlpha ?? 2 * rank, weights: weights ?? 'f32' };
+  const alone = loraAlpha !== undefined ? '--lora-alpha' : weights !== undefined ? '--weights' : undefined;
+  if (alone === undefined) return undefined;
+  throw new Emu3Error('A model that is trained itself is f32 and has no adapters.', {
+    code: 'argument',
+    where: alone,
+    fix: 'Give --lora with the rank of the adapters to train.',
+  });
+}
+
+/** @throws Emu3Error `argument` for a stage that has no model for adapters to go beside. */
+function checkBase({ name, makes }: Stage, { from }: StageFolders): void {
+  if (makes === 'model' && from !== undefined) return;
+  throw noBase(name);
 }
 
 /** Refuses what the optimiser would refuse later, after the artwork has been rendered. */
@@ -122,7 +153,7 @@ export async function runStage(
   device: Device,
   stage: Stage,
   folders: StageFolders,
-  options: Pick<TrainOptions, 'output' | 'steps' | 'checkpointEvery' | 'json'>,
+  options: Pick<TrainOptions, 'output' | 'steps' | 'checkpointEvery' | 'json'> & { lora?: LoraTraining | undefined },
 ): Promise<StageSummary> {
   const { name } = stage;
   const steps = options.steps ?? stage.recipe.steps;
@@ -137,10 +168,10 @@ export async function runStage(
           reached = metrics.step;
           bar.update(metrics.step, progressNote(metrics, secondsPerStep, steps));
         };
-        const { checkpointEvery } = options;
+        const { checkpointEvery, lora } = options;
         const every = checkpointEvery === undefined ? {} : { checkpointEvery };
         const onPreparing = (what: string): void => bar.update(0, what);
-        await stage.train(device, { ...folders, steps, ...every, onMetrics, onPreparing, signal });
+        await stage.train(device, { ...folders, steps, ...every, lora, onMetrics, onPreparing, signal });
       });
     } catch (error) {
       throw error instanceof Emu3Error && error.code === 'aborted' ? stopped(folders.run, error) : error;

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { cp, readFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Device } from '../../../engine/device.js';
 import { VisionTokenizer } from '../../../engine/models/vision/index.js';
@@ -9,21 +9,12 @@ import type { PackedBatch } from '../../../engine/train/packing.js';
 import { TransformerTrainer } from '../../../engine/train/transformer-trainer.js';
 import {
   diskFolder,
-  loadTransformer,
   loadVisionTokenizer,
-  replaceFile,
   transformerTensorShapes,
-  storeTensors,
-  writeModel,
   type Emu3Config,
   type JsonValue,
 } from '../../../loader/index.node.js';
-import {
-  buildTokenizerJson,
-  textTokenizerFromJson,
-  type SpecialTokens,
-  type TextTokenizer,
-} from '../../../tokenizer/index.js';
+import { buildTokenizerJson, textTokenizerFromJson, type SpecialTokens } from '../../../tokenizer/index.js';
 import { fullCaption, fullClipCaption, variedCaption, variedClipCaption } from '../world/captions.js';
 import { Artwork } from '../world/draw.node.js';
 import { drawClipQuestion, drawQuestion } from '../world/questions.js';
@@ -31,15 +22,17 @@ import { SeededRandom } from '../world/random.js';
 import { bestScored, corpusScene, tokenizedCorpus, type CorpusKind, type TokenizedScene } from './corpus.node.js';
 import { DocumentStream, type Corpora, type DocumentPosition } from './documents.js';
 import { addCodebookProjection, initialTransformerTensor, type Codebook } from './initialise.js';
-import {
-  generationDefaults,
-  seed,
-  textVocabularySize,
-  transformerSizes,
-  visionConfig,
-  type LanguageStage,
-} from './recipe.js';
+import { seed, textVocabularySize, transformerSizes, visionConfig, type LanguageStage } from './recipe.js';
 import { LossCurve, resumeRun, saveRun, type RunState } from './run-folder.node.js';
+import {
+  destroyStageModel,
+  exportModel,
+  loraConfig,
+  noBase,
+  openStageModel,
+  type LoraTraining,
+  type StageModel,
+} from './stage-model.node.js';
 import type { TrainStageOptions } from './tokenizer.node.js';
 
 export interface LanguageStageOptions extends TrainStageOptions {
@@ -49,23 +42,34 @@ export interface LanguageStageOptions extends TrainStageOptions {
   vision: string;
   /** Folder in which the corpora's tokens are kept between stages. */
   cache: string;
+  /** Train adapters beside the model instead of the model itself; needs one to start from. */
+  lora?: LoraTraining | undefined;
   /** Told what is being made ready before the first step. */
   onPreparing?: (what: string) => void;
 }
 
-/** Trains the transformer on a mixture of documents and writes the whole model as a hub folder. Resumes. */
+/**
+ * Trains the transformer on a mixture of documents, or adapters beside it, and writes the whole model as a hub folder.
+ * Resumes.
+ *
+ * @throws Emu3Error `argument` for adapters without a model to start from.
+ */
 export async function trainLanguage(
   device: Device,
   stage: LanguageStage,
   options: LanguageStageOptions,
 ): Promise<void> {
   const steps = options.steps ?? stage.steps;
+  const { from, lora } = options;
+  if (lora && from === undefined) throw noBase(stage.name);
   const { corpora, codebook } = await makeCorpora(device, stage, options);
-  const { config, store, json, text } =
-    options.from === undefined ? startFromNothing(device, codebook) : await startFrom(device, options.from);
+  const model = from === undefined ? startFromNothing(device, codebook) : await openStageModel(device, from, lora);
+  const { config, store } = model;
+  const text = textTokenizerFromJson(model.json);
   const { special } = text;
   const { batch, length } = stage;
-  const trainer = await TransformerTrainer.create(device, config, store, {
+  const trainer = await TransformerTrainer.create(device, config, model.weights, {
+    ...(model.adapters && { adapters: model.adapters }),
     batch,
     length,
     dropout: 0,
@@ -82,7 +86,9 @@ export async function trainLanguage(
   const runState: RunState = {
     store,
     optimization: trainer.optimization,
-    config: JSON.parse(JSON.stringify({ config, stage, steps, seed })) as RunState['config'],
+    config: JSON.parse(
+      JSON.stringify({ config, stage, steps, seed, lora: loraConfig(lora, model) }),
+    ) as RunState['config'],
   };
   const curve = new LossCurve(options.run, `${stage.name}-curve`);
   const position = await resumeRun(options.run, runState);
@@ -109,9 +115,9 @@ export async function trainLanguage(
     },
     signal: options.signal,
   });
-  await exportModel(options.output, { config, store, json, vision: options.vision });
+  await exportModel(device, options.output, model, options.vision);
   trainer.destroy();
-  store.destroy();
+  destroyStageModel(model);
 }
 
 function documentPosition(value: JsonValue): DocumentPosition {
@@ -150,15 +156,7 @@ async function makeCorpora(
   return { corpora, codebook: { size: config.codebook_size, dimension: config.embed_dim, values } };
 }
 
-interface Start {
-  config: Emu3Config;
-  store: ParameterStore;
-  /** Content of tokenizer.json. */
-  json: object;
-  text: TextTokenizer;
-}
-
-function startFromNothing(device: Device, codebook: Codebook): Start {
+function startFromNothing(device: Device, codebook: Codebook): StageModel {
   const { json, special, vocabularySize } = buildTokenizerJson(worldText(), {
     vocabularySize: textVocabularySize + visionConfig.codebook_size,
     visualCount: visionConfig.codebook_size,
@@ -176,13 +174,7 @@ function startFromNothing(device: Device, codebook: Codebook): Start {
     }
     store.tensor(name).write(values);
   }
-  return { config, store, json, text: textTokenizerFromJson(json) };
-}
-
-async function startFrom(device: Device, folder: string): Promise<Start> {
-  const json = JSON.parse(await diskFolder(folder).readText('tokenizer.json')) as object;
-  const { config, parameters } = await loadTransformer(device, diskFolder(folder), { training: true });
-  return { config, store: parameters, json, text: textTokenizerFromJson(json) };
+  return { config, json, store, weights: store, adapters: undefined, base: undefined };
 }
 
 /** Captions, questions and answers of some thousands of scenes, from which the text vocabulary is made. */
@@ -229,23 +221,4 @@ function transformerConfig(special: SpecialTokens, vocabularySize: number): Emu3
     eol_token_id: special.eol,
     eof_token_id: special.eof,
   };
-}
-
-/** Writes a whole model: transformer (bf16), text tokenizer, generation settings and a copy of the vision tokenizer. */
-export async function exportModel(
-  folder: string,
-  { config, store, json, vision }: Omit<Start, 'text'> & { vision: string },
-): Promise<void> {
-  await cp(vision, join(folder, 'vision_tokenizer'), { recursive: true });
-  await writeModel(folder, storeTensors(store, 'BF16'), { metadata: { format: 'pt' } });
-  const files = {
-    'tokenizer.json': json,
-    'generation_config.json': generationDefaults,
-    // Last: a folder with a config is a whole model.
-    'config.json': { architectures: ['Emu3ForCausalLM'], model_type: 'Emu3', ...config, torch_dtype: 'bfloat16' },
-  };
-  for (const [name, content] of Object.entries(files)) {
-    const bytes = new TextEncoder().encode(`${JSON.stringify(content, undefined, 2)}\n`);
-    await replaceFile(join(folder, name), [bytes]);
-  }
 }

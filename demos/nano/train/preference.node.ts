@@ -11,13 +11,7 @@ import {
 import { PreferenceTrainer } from '../../../engine/train/preference-trainer.js';
 import { SequenceLogProbabilities } from '../../../engine/train/sequence-log-probabilities.js';
 import { Emu3Error } from '../../../kernels/core/errors.js';
-import {
-  choosePairs,
-  collectPreferences,
-  diskFolder,
-  loadTransformer,
-  type PreferenceSample,
-} from '../../../loader/index.node.js';
+import { choosePairs, collectPreferences, diskFolder, type PreferenceSample } from '../../../loader/index.node.js';
 import { Emu3 } from '../../../loader/pipeline/emu3.js';
 import { generationPrompts, type RgbImage } from '../../../tokenizer/index.js';
 import { SceneChecker, type Sight } from '../check/checker.js';
@@ -26,9 +20,10 @@ import { Artwork } from '../world/draw.node.js';
 import { SeededRandom } from '../world/random.js';
 import { pictureSize, type Scene } from '../world/scene.js';
 import { corpusScene } from './corpus.node.js';
-import { exportModel, type LanguageStageOptions } from './language.node.js';
+import type { LanguageStageOptions } from './language.node.js';
 import { preferenceRecipe, seed } from './recipe.js';
 import { LossCurve, resumeRun, saveRun, type RunState } from './run-folder.node.js';
+import { destroyStageModel, exportModel, loraConfig, openStageModel } from './stage-model.node.js';
 
 /** Scenes whose pictures are asked for: others than those of the corpora. */
 const promptSeed = seed + 7;
@@ -47,7 +42,7 @@ interface Wish {
  */
 export async function trainPreference(device: Device, options: LanguageStageOptions): Promise<void> {
   const recipe = preferenceRecipe;
-  const { from, signal, run } = options;
+  const { from, signal, run, lora } = options;
   if (from === undefined) {
     throw new Emu3Error('There is no model to refine.', {
       code: 'missing',
@@ -66,8 +61,8 @@ export async function trainPreference(device: Device, options: LanguageStageOpti
       fix: 'Give a model that draws more than one picture of a prompt, or more prompts.',
     });
   }
-  const json = JSON.parse(await diskFolder(from).readText('tokenizer.json')) as object;
-  const { config, parameters: store } = await loadTransformer(device, diskFolder(from), { training: true });
+  const model = await openStageModel(device, from, lora);
+  const { config, store, weights } = model;
   const layout: PairLayout = {
     pairs: recipe.batch,
     length: recipe.length,
@@ -75,7 +70,7 @@ export async function trainPreference(device: Device, options: LanguageStageOpti
     vocabularySize: config.vocab_size,
     counted: { first: config.eoi_token_id + 1, last: config.vocab_size - 1 },
   };
-  const scorer = await SequenceLogProbabilities.create(device, config, store, {
+  const scorer = await SequenceLogProbabilities.create(device, config, weights, {
     batch: 2 * recipe.batch,
     length: recipe.length,
   });
@@ -84,7 +79,8 @@ export async function trainPreference(device: Device, options: LanguageStageOpti
     onProgress: (done, total) => options.onPreparing?.(`${done} of ${total} pairs scored`),
   });
   scorer.destroy();
-  const trainer = await PreferenceTrainer.create(device, config, store, {
+  const trainer = await PreferenceTrainer.create(device, config, weights, {
+    ...(model.adapters && { adapters: model.adapters }),
     pairs: recipe.batch,
     length: recipe.length,
     beta: recipe.beta,
@@ -97,7 +93,9 @@ export async function trainPreference(device: Device, options: LanguageStageOpti
   const runState: RunState = {
     store,
     optimization: trainer.optimization,
-    config: JSON.parse(JSON.stringify({ config, recipe, steps, seed })) as RunState['config'],
+    config: JSON.parse(
+      JSON.stringify({ config, recipe, steps, seed, lora: loraConfig(lora, model) }),
+    ) as RunState['config'],
   };
   const curve = new LossCurve(run, `${recipe.name}-curve`);
   const position = await resumeRun(run, runState);
@@ -122,9 +120,9 @@ export async function trainPreference(device: Device, options: LanguageStageOpti
     },
     signal,
   });
-  await exportModel(options.output, { config, store, json, vision: options.vision });
+  await exportModel(device, options.output, model, options.vision);
   trainer.destroy();
-  store.destroy();
+  destroyStageModel(model);
 }
 
 /** A step's pairs, all different. */
@@ -135,13 +133,14 @@ function drawGroup(pairs: readonly ReferencedPair[], count: number, random: Seed
 async function drawSamples(
   device: Device,
   from: string,
-  { run, signal, onPreparing }: LanguageStageOptions,
+  { run, signal, lora, onPreparing }: LanguageStageOptions,
 ): Promise<readonly PreferenceSample[]> {
   const { prompts, samplesPerPrompt, temperature } = preferenceRecipe;
   const wishes = Array.from({ length: prompts }, (_, index) => wishOf(corpusScene('stills', promptSeed, index)));
   const scenes = new Map(wishes.map(({ prompt, scene }) => [prompt, scene]));
   const checker = new SceneChecker(await Artwork.load());
-  const emu3 = await Emu3.load({ device, folder: diskFolder(from), ...(signal && { signal }) });
+  const weights = lora?.weights ?? 'f32';
+  const emu3 = await Emu3.load({ device, folder: diskFolder(from), weights, ...(signal && { signal }) });
   const side = pictureSize / emu3.factor;
   try {
     return await collectPreferences({
@@ -149,7 +148,7 @@ async function drawSamples(
       prompts: wishes.map(({ prompt }) => prompt),
       samplesPerPrompt,
       seed,
-      settings: { temperature, prompts, voters: ['checker', 'aesthetic'] },
+      settings: { temperature, prompts, voters: ['checker', 'aesthetic'], ...(lora && { weights }) },
       batch: drawnTogether,
       signal,
       draw: async (requests) => {

@@ -26,4 +26,4 @@ export {
   type LoraPair,
   type LoraTarget,
 } from './adapters/lora.js';
-export { mergeAdapters } from './adapters/merge.js';
+export { checkAdapters, mergeAdapter, mergeAdapters } from './adapters/merge.js';

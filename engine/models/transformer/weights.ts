@@ -1,13 +1,9 @@
 import type { Graph, Tensor } from '../../graph/index.js';
 import { linear } from '../../ops/matmul.js';
 import { ParameterStore } from '../../parameters.js';
-import { GpuTensor } from '../../tensor.js';
+import { firstBindableRow, rowView, type RowRange } from '../../rows.js';
 
-/** Consecutive rows of a weight. */
-export interface RowRange {
-  readonly first: number;
-  readonly count: number;
-}
+export type { RowRange };
 
 /**
  * Finds the tensor of a parameter by its hub name. With `rows` a view that ends with the last of them and begins with the
@@ -31,19 +27,27 @@ export interface TransformerWeights {
   readonly trained: (layer: number) => readonly Tensor[];
 }
 
-/** Binds weights of some form into a graph. */
-export type WeightBinding = (graph: Graph) => TransformerWeights;
+/** Weights of some form that bind themselves into a graph. */
+export interface WeightBinding {
+  bind(graph: Graph): TransformerWeights;
+}
 
 /** The weights of a transformer: f32 under their hub names, or whatever can bind itself. */
 export type ModelWeights = ParameterStore | WeightBinding;
 
 /** The weights as a graph's forward pass takes them. */
 export function bindWeights(graph: Graph, weights: ModelWeights): TransformerWeights {
-  if (!(weights instanceof ParameterStore)) return weights(graph);
-  return plainWeights(graph, (name, rows) => {
-    const tensor = weights.tensor(name);
-    return graph.bind(rows ? rowView(tensor, rows) : tensor);
-  });
+  if (!(weights instanceof ParameterStore)) return weights.bind(graph);
+  return plainWeights(graph, storeLookup(graph, weights));
+}
+
+/** Finds the parameters of a store. */
+export function storeLookup(graph: Graph, store: ParameterStore): ParameterLookup {
+  return (name, rows) => {
+    const tensor = store.tensor(name);
+    if (rows === undefined) return graph.bind(tensor);
+    return graph.bind(rowView(tensor, firstBindableRow([tensor], rows.first), rows.first + rows.count));
+  };
 }
 
 /** Linear layers as plain products with the weights that `parameter` finds. */
@@ -71,16 +75,3 @@ const layerLinears = [
 
 export type LayerNorm = (typeof layerNorms)[number];
 export type LayerLinear = (typeof layerLinears)[number];
-
-/** A view of rows of a weight [rows, columns]; it begins earlier where a binding cannot begin at the first of them. */
-function rowView(weight: GpuTensor, { first, count }: RowRange): GpuTensor {
-  const { device, buffer, shape, dtype, label } = weight;
-  const rowBytes = weight.byteLength / shape[0];
-  const alignment = device.gpu.limits.minStorageBufferOffsetAlignment;
-  const end = first + count;
-  let begin = first;
-  while ((weight.offset + begin * rowBytes) % alignment !== 0) begin--;
-  const view = [end - begin, ...shape.slice(1)];
-  const offset = weight.offset + begin * rowBytes;
-  return new GpuTensor(device, buffer, offset, view, dtype, `${label} rows ${begin} to ${end}`);
-}
