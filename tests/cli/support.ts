@@ -47,7 +47,7 @@ export async function writeText(path: string, text: string): Promise<void> {
 }
 
 /** A whole model with random weights, by default for pictures of 32 x 32 pixels, 4 x 4 tokens. Returns its folder. */
-export async function writeTinyModel(folder: string, side = 32): Promise<string> {
+export async function writeTinyModel(folder: string, side = 32, contextLength = 128): Promise<string> {
   const random = new SeededRandom(5);
   await writeNetwork(
     join(folder, 'vision_tokenizer'),
@@ -66,7 +66,7 @@ export async function writeTinyModel(folder: string, side = 32): Promise<string>
     num_hidden_layers: 2,
     num_attention_heads: 2,
     num_key_value_heads: 1,
-    max_position_embeddings: 128,
+    max_position_embeddings: contextLength,
     rms_norm_eps: 1e-5,
     rope_theta: 1e4,
     rope_scaling: null,
