@@ -10,7 +10,7 @@ let folder = '';
 let model = '';
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'emu3-cli-'));
-  model = await writeTinyModel(join(folder, 'model'), side);
+  model = await writeTinyModel(join(folder, 'model'), side, 512);
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
 

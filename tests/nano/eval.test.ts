@@ -302,13 +302,13 @@ describe('GenEval', () => {
     expect(relationsOf(box(12, 20), box(52, 20))).toEqual(['left of']);
     expect(relationsOf(box(52, 20), box(12, 20))).toEqual(['right of']);
     expect(relationsOf(box(20, 12), box(20, 52))).toEqual(['above']);
-    // 40 and 40 less 4.8 each: both parts of the unit vector are 0.71.
+    // 40 and 40 less 4.8 each, of a distance of 56.6: 0.62 both.
     expect(relationsOf(box(52, 52), box(12, 12))).toEqual(['right of', 'below']);
-    // 40 and 16 less 4.8 each: 35.2 and 11.2, unit vector 0.95 and 0.30.
+    // 40 and 16 less 4.8 each, of 43.1: 0.82 and 0.26.
     expect(relationsOf(box(12, 20), box(52, 36))).toEqual(['left of']);
-    // 40 and 24 less 4.8: 35.2 and 19.2, unit vector 0.878 and 0.479; and 40 and 26: 35.2 and 21.2, 0.857 and 0.516.
-    expect(relationsOf(box(12, 20), box(52, 44))).toEqual(['left of']);
-    expect(relationsOf(box(12, 20), box(52, 46))).toEqual(['left of', 'above']);
+    // 40 and 28 less 4.8: 23.2 of 48.8 is 0.475; 40 and 30: 25.2 of 50 is 0.504.
+    expect(relationsOf(box(12, 20), box(52, 48))).toEqual(['left of']);
+    expect(relationsOf(box(12, 20), box(52, 50))).toEqual(['left of', 'above']);
     // A distance below a tenth of both sizes is none.
     expect(relationsOf(box(20, 20), box(24, 24))).toEqual([]);
   });

@@ -110,10 +110,13 @@ describe('scenes', () => {
     expect(relationsOf(at(40, 0), at(0, 0))).toEqual(['right of']);
     expect(relationsOf(at(0, 0), at(0, 40))).toEqual(['above']);
     expect(relationsOf(at(0, 40), at(0, 0))).toEqual(['below']);
-    // Askew: both distances count, less a tenth of both sizes each: (-36, -36) has length 51, each part 0.71 of it.
+    // Askew: both distances count, less a tenth of both sizes: 36 of a distance of 56.6 is 0.64 each.
     expect(relationsOf(at(0, 0), at(40, 40))).toEqual(['left of', 'above']);
-    // (-36, -16): 0.91 and 0.41 of the length 39.4.
+    // 36 and 16 of a distance of 44.7: 0.8 and 0.36.
     expect(relationsOf(at(0, 0), at(40, 20))).toEqual(['left of']);
+    // 27.2 and 19.2 of 40: 0.68 and 0.48, where the length of what is left would make 0.58 of the second.
+    const thing = (x: number, y: number) => ({ x, y, width: 24, height: 24 });
+    expect(relationsOf(thing(32, 24), thing(0, 0))).toEqual(['right of']);
     // A tenth of both sizes is 4: nearer than that is no relation.
     expect(relationsOf(at(0, 0), at(4, 4))).toEqual([]);
   });

@@ -6,6 +6,8 @@ export interface Foreground extends LabPicture {
   readonly background: Background;
   /** Distance from the background, CIELAB units, [side, side]. */
   readonly distance: Float32Array;
+  /** Mean distance of the background's own pixels. */
+  readonly noise: number;
 }
 
 type Lab = [number, number, number];
@@ -42,13 +44,17 @@ export function takeOffBackground(picture: LabPicture): Foreground {
   }
   const difference = new Float32Array(planes.length);
   const distance = new Float32Array(pixels);
+  let [noise, count] = [0, 0];
   for (let pixel = 0; pixel < pixels; pixel++) {
     for (let plane = 0; plane < 3; plane++) {
       difference[plane * pixels + pixel] = planes[plane * pixels + pixel] - shade[plane];
     }
     distance[pixel] = distanceAt(planes, pixels, pixel, shade);
+    if (distance[pixel] > shadeReach) continue;
+    noise += distance[pixel];
+    count += 1;
   }
-  return { side, planes: difference, background, distance };
+  return { side, planes: difference, background, distance, noise: noise / Math.max(1, count) };
 }
 
 /** Written out, as this is most of the checker's work. */

@@ -19,6 +19,10 @@ export interface PatchOptions {
   smallest: number;
 }
 
+/** Of what is all noise, only the largest pieces and patches are looked at. */
+const mostPieces = 48;
+const mostPatches = 16;
+
 /** Connected patches of foreground (8 neighbours), pieces of one thing put together, specks left out. */
 export function findPatches(foreground: Foreground, { threshold, mergeWithin, smallest }: PatchOptions): Patch[] {
   const { side, distance } = foreground;
@@ -28,10 +32,9 @@ export function findPatches(foreground: Foreground, { threshold, mergeWithin, sm
     if (seen[start] === 0 && distance[start] > threshold) patches.push(flood(start, side, distance, threshold, seen));
   }
   // A single pixel is noise, and would pull things' boxes apart if it were merged with them.
-  return mergePieces(
-    patches.filter(({ area }) => area > 2),
-    mergeWithin,
-  ).filter(({ area }) => area >= smallest);
+  const pieces = patches.filter(({ area }) => area > 2).sort((a, b) => b.area - a.area);
+  const merged = mergePieces(pieces.slice(0, mostPieces), mergeWithin).filter(({ area }) => area >= smallest);
+  return merged.sort((a, b) => b.area - a.area).slice(0, mostPatches);
 }
 
 function flood(start: number, side: number, distance: Float32Array, threshold: number, seen: Uint8Array): Patch {

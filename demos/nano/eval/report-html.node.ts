@@ -51,7 +51,7 @@ tr.model td { font-weight: 600; } tr.control td { color: var(--soft); }
 .card b { display: block; margin-top: .45rem; line-height: 1.3; }
 .card small { color: var(--soft); }
 .pictures { display: flex; gap: .4rem; } figure { margin: 0; flex: 1; } figcaption { color: var(--soft); font-size: .75rem; }
-img { display: block; width: 100%; image-rendering: pixelated; border-radius: 5px; }
+img { display: block; width: 100%; image-rendering: pixelated; border-radius: 5px; outline: 1px solid var(--line); }
 .line::before { content: ''; } .line.right::before { content: '✓ '; color: var(--right); }
 .line.wrong::before { content: '✗ '; color: var(--wrong); }
 `;

@@ -57,16 +57,16 @@ export type SceneKind = (typeof sceneKinds)[number];
 export type Relation = 'left of' | 'right of' | 'above' | 'below';
 
 /**
- * Relations of a thing to another by GenEval's rule (Ghosh et al. 2023, evaluation code): the distance of the centres,
- * less a tenth of both sizes in each direction, as a unit vector; beyond 0.5 in a direction is that relation.
+ * Relations of a thing to another by GenEval's rule (Ghosh et al. 2023, evaluation code): the distance of the centres in
+ * each direction, less a tenth of both sizes, over the length of the whole distance; beyond 0.5 is that relation.
  */
 export function relationsOf(a: Box, b: Box): Relation[] {
   const shrunk = (distance: number, sizes: number): number =>
     Math.sign(distance) * Math.max(Math.abs(distance) - 0.1 * sizes, 0);
   const across = shrunk(a.x - b.x, a.width + b.width);
   const down = shrunk(a.y - b.y, a.height + b.height);
-  const length = Math.hypot(across, down);
-  if (length < 1e-3) return [];
+  if (Math.max(Math.abs(across), Math.abs(down)) < 1e-3) return [];
+  const length = Math.hypot(a.x - b.x, a.y - b.y);
   const relations: Relation[] = [];
   if (across / length < -0.5) relations.push('left of');
   if (across / length > 0.5) relations.push('right of');

@@ -45,7 +45,7 @@ export const backgroundPaints = {
   white: [255, 255, 255],
   pink: [255, 200, 215],
   gray: [185, 190, 195],
-  beige: [240, 222, 180],
+  mint: [185, 235, 205],
 } as const;
 export type Background = keyof typeof backgroundPaints;
 export const backgrounds = Object.keys(backgroundPaints) as Background[];
