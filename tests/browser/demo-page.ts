@@ -196,9 +196,26 @@ export class DemoPage {
   async upload(selector: string, path: string): Promise<string> {
     const field = await this.page.$(selector);
     if (field === null) throw new Error('no file field');
+    const begun = this.begun();
     await (await field.toElement('input')).uploadFile(path);
-    await this.state('working');
+    await begun;
     return this.settled();
+  }
+
+  /** Resolves when the next task begins, however soon it ends: what is refused at once may never be seen working. */
+  private begun(): Promise<void> {
+    return this.page.evaluate(
+      () =>
+        new Promise<void>((done) => {
+          const observer = new MutationObserver((records) => {
+            const worked = records.some(({ oldValue }) => oldValue === 'working');
+            if (!worked && document.body.dataset['state'] !== 'working') return;
+            observer.disconnect();
+            done();
+          });
+          observer.observe(document.body, { attributeFilter: ['data-state'], attributeOldValue: true });
+        }),
+    );
   }
 
   /** Puts a note in place of the browser's downloads. @returns name and bytes of the next one. */
