@@ -52,7 +52,8 @@ describe('eval', () => {
     expect(await readFile(html, 'utf8')).toMatch(/^<!doctype html>[^]*<\/html>\n$/);
     expect((await nodeImageCodec.decodeImage(await readFile(grid))).width).toBeGreaterThan(8 * side);
     expect((await readdir(folder)).filter((name) => name.endsWith('.tmp'))).toEqual([]);
-  });
+    // Some hundred answers of full length, which the slowest adapter takes minutes for.
+  }, 900_000);
 
   it('refuses what it does not know, before the model is loaded', async () => {
     const unknown = await cli(['eval', '--model', model, '--suite', 'geneval,taste']);
