@@ -2,7 +2,7 @@ import { throwIfAborted } from '../../kernels/core/errors.js';
 import type { ChatRequest, UserMessage } from '../../loader/pipeline/chat.js';
 import type { Emu3 } from '../../loader/pipeline/emu3.js';
 import type { SamplingOptions } from '../../loader/pipeline/generate.js';
-import { clipOf, imagesOf } from '../../loader/pipeline/pixels.js';
+import { clipsOf, imagesOf } from '../../loader/pipeline/pixels.js';
 import type { RgbImage } from '../../tokenizer/index.js';
 import { framesPerSecond } from '../nano/world/scene.js';
 import type { EvaluatedModel, Reconstruction, WorkEvents } from '../nano/eval/model.js';
@@ -103,11 +103,7 @@ async function reconstruct(
     throwIfAborted(signal, 'eval');
     const group = groupFrom(clips, results.length, batch);
     const frames = group[0].length;
-    const [{ height, width }] = group[0];
-    const pixels = group.flat().map((frame) => clipOf(frame).data);
-    const data = new Float32Array(pixels.length * pixels[0].length);
-    pixels.forEach((values, index) => data.set(values, index * values.length));
-    const encoded = await vision.encode({ batch: group.length, frames, height, width, data }, signal);
+    const encoded = await vision.encode(clipsOf(group.flat(), frames), signal);
     const decoded = await vision.decode(encoded, frames === 1, signal);
     // Frames of clips lie behind one another as the pictures of a batch do.
     const images = imagesOf({ ...decoded, batch: decoded.batch * decoded.frames, frames: 1 });

@@ -17,6 +17,15 @@ export function clipOf(image: RgbImage | PixelValues): PixelClip {
   return { batch: 1, frames: 1, height, width, data: interleave(data, height * width) };
 }
 
+/** Pictures of one size, one after the other, as clips of so many frames each. */
+export function clipsOf(images: readonly RgbImage[], frames = 1): PixelClip {
+  const [{ height, width }] = images;
+  const length = channels * height * width;
+  const data = new Float32Array(images.length * length);
+  images.forEach((image, index) => data.set(clipOf(image).data, index * length));
+  return { batch: images.length / frames, frames, height, width, data };
+}
+
 /** `[3][area]` to `[area][3]`. */
 function interleave(planes: Float32Array, area: number): Float32Array {
   const out = new Float32Array(channels * area);

@@ -329,7 +329,7 @@ describe('POPE', () => {
       items
         .filter((item) => item.strategy === strategy && !item.there)
         .reduce((sum, { noun }) => sum + present.filter((each) => each.includes(noun)).length, 0);
-    expect(frequency('popular')).toBeGreaterThan(1.3 * frequency('random'));
+    expect(frequency('popular')).toBeGreaterThan(1.15 * frequency('random'));
     const together = (strategy: string): number =>
       items
         .filter((item) => item.strategy === strategy && !item.there)
@@ -401,9 +401,9 @@ describe('captions', () => {
       unread: ['two stars'],
     });
     const clip = parseClipCaption(
-      'an apple enters from the left quickly, a key stands still, a dog flies, green background',
+      'an apple enters from the left quickly, a tree stands still, a dog flies, green background',
     );
-    expect(clip.place).toEqual(['apple enters from the left', 'key stands still']);
+    expect(clip.place).toEqual(['apple enters from the left', 'tree stands still']);
     expect(clip.speed).toEqual(['apple quickly']);
     expect(clip.unread).toEqual(['a dog flies', 'green background']);
     expect(parseCaption('').unread).toEqual([]);

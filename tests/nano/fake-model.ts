@@ -4,6 +4,7 @@ import type { EvaluatedModel } from '../../demos/nano/eval/model.js';
 import { answerFrom } from '../../demos/nano/eval/oracle.js';
 import type { SceneRenderer } from '../../demos/nano/check/templates.js';
 import { fullCaption, fullClipCaption, motionPhrase } from '../../demos/nano/world/captions.js';
+import { squareImage } from '../../demos/nano/world/draw.node.js';
 import { SeededRandom } from '../../demos/nano/world/random.js';
 import { drawClip, drawScene, type Scene, type SceneObject } from '../../demos/nano/world/scene.js';
 import { colors, motionKinds, nouns } from '../../demos/nano/world/words.js';
@@ -11,11 +12,6 @@ import type { RgbImage } from '../../tokenizer/index.js';
 
 function keyOf(rgb: Uint8Array): string {
   return Buffer.from(rgb).toString('latin1');
-}
-
-function imageOf(rgb: Uint8Array): RgbImage {
-  const side = Math.sqrt(rgb.length / 3);
-  return { rgb: Uint8Array.from(rgb), width: side, height: side };
 }
 
 /** A renderer that remembers what each picture shows, so that a model of its own can know. */
@@ -27,14 +23,14 @@ export class KnowingRenderer implements SceneRenderer {
     this.renderer = renderer;
   }
 
-  picture(scene: Scene, frame = 0, side = 64): Uint8Array {
+  picture(scene: Scene, frame = 0, side = 64): Uint8Array<ArrayBuffer> {
     const rgb = this.renderer.picture(scene, frame, side);
     this.known.set(keyOf(rgb), scene);
     return rgb;
   }
 
   image(scene: Scene, frame = 0): RgbImage {
-    return imageOf(this.renderer.picture(scene, frame, 64));
+    return squareImage(this.renderer.picture(scene, frame, 64));
   }
 
   lookUp({ rgb }: RgbImage): Scene {

@@ -20,11 +20,14 @@ import {
   gridStep,
   isHeldOut,
   largeSide,
+  largeObjectSize,
+  largeSlotSize,
   objectSize,
   pictureSize,
   poseAt,
   relationsOf,
   sceneKinds,
+  slotSize,
   splitOf,
   type Scene,
 } from '../../demos/nano/world/scene.js';
@@ -71,15 +74,15 @@ describe('scenes', () => {
   it('keep things on the grid, inside the picture and apart', () => {
     for (const { objects } of scenes(300)) {
       objects.forEach((thing, index) => {
-        expect((thing.x - objectSize / 2) % gridStep).toBe(0);
-        expect((thing.y - objectSize / 2) % gridStep).toBe(0);
+        expect((thing.x - slotSize / 2) % gridStep).toBe(0);
+        expect((thing.y - slotSize / 2) % gridStep).toBe(0);
         for (const side of [thing.x, thing.y]) {
-          expect(side).toBeGreaterThanOrEqual(objectSize / 2);
-          expect(side).toBeLessThanOrEqual(pictureSize - objectSize / 2);
+          expect(side).toBeGreaterThanOrEqual(slotSize / 2);
+          expect(side).toBeLessThanOrEqual(pictureSize - slotSize / 2);
         }
         for (const other of objects.slice(index + 1)) {
-          const gap = Math.max(Math.abs(thing.x - other.x), Math.abs(thing.y - other.y)) - objectSize;
-          expect(gap).toBeGreaterThanOrEqual(gridStep);
+          const apart = Math.max(Math.abs(thing.x - other.x), Math.abs(thing.y - other.y));
+          expect(apart).toBeGreaterThanOrEqual(slotSize);
         }
       });
     }
@@ -90,15 +93,12 @@ describe('scenes', () => {
     for (const scene of scenes(200)) {
       const { objects } = enlarged(scene);
       objects.forEach((thing, index) => {
-        const size = thing.size * scale;
-        expect(size).toBeCloseTo(32, 9);
-        expect((thing.x * scale - size / 2) / gridStep).toBeCloseTo(
-          Math.round((thing.x * scale - size / 2) / gridStep),
-          9,
-        );
+        expect(thing.size * scale).toBeCloseTo(largeObjectSize, 9);
+        const steps = (thing.x * scale - largeSlotSize / 2) / gridStep;
+        expect(steps).toBeCloseTo(Math.round(steps), 9);
         for (const other of objects.slice(index + 1)) {
           const apart = Math.max(Math.abs(thing.x - other.x), Math.abs(thing.y - other.y)) * scale;
-          expect(apart).toBeGreaterThanOrEqual(size + gridStep - 1e-9);
+          expect(apart).toBeGreaterThanOrEqual(largeSlotSize - 1e-9);
         }
       });
     }

@@ -50,15 +50,19 @@ function crossing(sightings: readonly Sighting[], frames: number, side: number):
   if (atLeft && (first.frame > 0 || isCut(first, true))) {
     // The edge in front is seen all the way.
     const speed = slope(sightings, ({ patch }) => patch.right);
-    if (speed > 0) return { kind: 'enters', direction: 'right', speed, pace: (speed * 64) / side };
+    if (speed > 0) return { kind: 'enters', direction: 'right', speed, pace: crossingPace(speed, side) };
   }
   const atRight = last.patch.right >= side - reach;
   if (atRight && (last.frame < frames - 1 || isCut(last, true))) {
     const speed = slope(sightings, ({ patch }) => patch.left);
-    // It goes half as fast again as what moves.
-    if (speed > 0) return { kind: 'leaves', direction: 'right', speed, pace: (speed * 64) / side / 1.5 };
+    if (speed > 0) return { kind: 'leaves', direction: 'right', speed, pace: crossingPace(speed, side) };
   }
   return undefined;
+}
+
+/** What enters or leaves goes half as fast again as what moves. */
+function crossingPace(speed: number, side: number): number {
+  return (speed * 64) / side / 1.5;
 }
 
 /** What stays in the picture. */
@@ -71,8 +75,8 @@ function within(sightings: readonly Sighting[], size: number): SeenMotion | unde
   const range = Math.max(...heights) - Math.min(...heights);
   const path = heights.slice(1).reduce((sum, height, index) => sum + Math.abs(height - heights[index]), 0);
   if (range > 2 * travelShare * size && path > returnRatio * range) {
-    // A jump is 16 pixels high and 8 for each step of the pace.
-    return { kind: 'bounces', direction: undefined, speed: 0, pace: (range * scale - 16) / 8 };
+    // A jump is 8 pixels high and 8 for each step of the pace.
+    return { kind: 'bounces', direction: undefined, speed: 0, pace: (range * scale - 8) / 8 };
   }
   const way = Math.max(Math.abs(across), Math.abs(down)) * frames;
   const change = scaleChange(sightings);

@@ -6,7 +6,7 @@ import { colors, nouns, styles, type Background, type Color, type Noun, type Sty
 
 /** Draws a scene, as `Artwork` does. */
 export interface SceneRenderer {
-  picture(scene: Scene, frame?: number, side?: number): Uint8Array;
+  picture(scene: Scene, frame?: number, side?: number): Uint8Array<ArrayBuffer>;
 }
 
 /** A thing as the artwork has it, seen on a background. */
@@ -33,7 +33,7 @@ export class TemplateBook {
     this.renderer = renderer;
   }
 
-  /** 16 nouns, 6 ways of painting, 3 styles: 288. */
+  /** 12 nouns, 6 ways of painting, 3 styles: 216. */
   on(background: Background): readonly Template[] {
     let templates = this.plain.get(background);
     if (templates === undefined) {
@@ -65,13 +65,13 @@ export class TemplateBook {
   }
 
   private draw({ noun, color, style }: Omit<Template, 'view'>, background: Background, turn: number): View {
-    // A thing of 24 pixels in a smaller picture.
+    // A thing of its usual size in a smaller picture.
     const scale = pictureSize / templateSide;
     const middle = pictureSize / 2;
     const object = { noun, color, x: middle, y: middle, size: objectSize * scale };
     // What spins at speed 2 turns by a sixteenth of a circle a frame.
     const scene: Scene = { style, background, objects: [{ ...object, motion: { kind: 'spins', speed: 2 } }] };
-    const rgb = Uint8Array.from(this.renderer.picture(scene, turn, templateSide));
+    const rgb = this.renderer.picture(scene, turn, templateSide);
     const foreground = takeOffBackground(labPicture({ rgb, width: templateSide, height: templateSide }));
     return viewOf(foreground, { x: templateSide / 2, y: templateSide / 2, size: objectSize });
   }

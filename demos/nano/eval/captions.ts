@@ -1,16 +1,13 @@
 import type { RgbImage } from '../../../tokenizer/index.js';
-import { watchClip } from '../check/clip.js';
 import { fullCaption, fullClipCaption } from '../world/captions.js';
-import type { SeededRandom } from '../world/random.js';
-import { drawClip, drawScene, sceneKinds, type Scene } from '../world/scene.js';
+import type { Scene } from '../world/scene.js';
 import { commonCount, parseCaption, parseClipCaption, type CaptionFacets, type FacetName } from './caption-parser.js';
-import { sceneOfClip, sceneOfSight } from './oracle.js';
+import { clipMedium, pictureMedium, type Medium } from './medium.js';
 import { normalised } from './questions.js';
 import {
-  clipOf,
   elsewhere,
   groups,
-  pictureOf,
+  mapTold,
   randomFor,
   reconstructed,
   shareOf,
@@ -23,15 +20,10 @@ import {
   type TableRow,
 } from './suite.js';
 
-/** Pictures or clips, and what is done with them. */
-interface Medium {
-  readonly name: 'pictures' | 'clips';
+interface CaptionedMedium extends Medium {
   readonly groups: readonly Group[];
   readonly facets: readonly FacetName[];
   readonly count: number;
-  draw(group: Group, random: SeededRandom): Scene;
-  show(scene: Scene): readonly RgbImage[];
-  see(frames: readonly RgbImage[]): Scene;
   write(scene: Scene): string;
   parse(caption: string): CaptionFacets;
   caption(shown: readonly (readonly RgbImage[])[]): Promise<readonly string[]>;
@@ -64,7 +56,7 @@ export const captions: Suite = {
   name: 'captions',
   needs: ['caption', 'captionClip'],
   async run(context) {
-    const media = [pictureMedium(context), clipMedium(context)].filter((medium) => medium !== undefined);
+    const media = [captionedPictures(context), captionedClips(context)].filter((medium) => medium !== undefined);
     const tables: Table[] = [];
     const examples: Example[] = [];
     for (const medium of media) {
@@ -85,21 +77,14 @@ export const captions: Suite = {
   },
 };
 
-function pictureMedium(context: SuiteContext): Medium | undefined {
-  const { model, checker, side, amounts, work } = context;
+function captionedPictures(context: SuiteContext): CaptionedMedium | undefined {
+  const { model, amounts, work } = context;
   if (model.caption === undefined) return undefined;
   return {
-    name: 'pictures',
+    ...pictureMedium(context),
     groups,
     facets: ['noun', 'color', 'count', 'place', 'background', 'style'],
     count: amounts.pictures,
-    draw: (group, random) => {
-      const kind = sceneKinds[random.integer(sceneKinds.length)];
-      if (group === 'twemoji') return drawScene(random, { kind, split: 'seen', styles: ['twemoji'] });
-      return drawScene(random, { kind: group === 'held out' && kind === 'single' ? 'color' : kind, split: group });
-    },
-    show: (scene) => [pictureOf(context, scene)],
-    see: ([image]) => sceneOfSight(checker.check(image), side),
     write: fullCaption,
     parse: parseCaption,
     caption: async (shown) =>
@@ -110,24 +95,21 @@ function pictureMedium(context: SuiteContext): Medium | undefined {
   };
 }
 
-function clipMedium(context: SuiteContext): Medium | undefined {
-  const { model, checker, amounts, work } = context;
+function captionedClips(context: SuiteContext): CaptionedMedium | undefined {
+  const { model, amounts, work } = context;
   if (model.captionClip === undefined) return undefined;
   return {
-    name: 'clips',
+    ...clipMedium(context),
     groups: splits,
     facets: ['noun', 'color', 'place', 'speed', 'background', 'style'],
     count: clipFactor * amounts.clips,
-    draw: (group, random) => drawClip(random, group === 'twemoji' ? {} : { split: group }),
-    show: (scene) => clipOf(context, scene),
-    see: (frames) => sceneOfClip(watchClip(checker, frames)),
     write: fullClipCaption,
     parse: parseClipCaption,
     caption: async (shown) => (await model.captionClip?.(shown, work('captioning clips', shown.length))) ?? [],
   };
 }
 
-function drawItems(context: SuiteContext, medium: Medium): Item[] {
+function drawItems(context: SuiteContext, medium: CaptionedMedium): Item[] {
   const random = randomFor(context, `captions of ${medium.name}`);
   return medium.groups.flatMap((group) =>
     Array.from({ length: medium.count }, () => {
@@ -140,19 +122,13 @@ function drawItems(context: SuiteContext, medium: Medium): Item[] {
 
 async function measure(
   context: SuiteContext,
-  medium: Medium,
+  medium: CaptionedMedium,
   items: readonly Item[],
 ): Promise<{ judged: readonly Judged[]; given: readonly string[] }> {
   const shown = items.map(({ frames }) => frames);
   const given = await medium.caption(shown);
-  const see = (label: string, list: readonly (readonly RgbImage[])[]): string[] => {
-    const events = context.work(label, list.length);
-    return list.map((frames, index) => {
-      const caption = medium.write(medium.see(frames));
-      events.onDone?.(index + 1);
-      return caption;
-    });
-  };
+  const see = (label: string, list: readonly (readonly RgbImage[])[]): string[] =>
+    mapTold(context, label, list, (frames) => medium.write(medium.see(frames)));
   const others = items.map((_, index) => {
     const first = index - (index % medium.count);
     return given[first + elsewhere(index - first, medium.count)];
@@ -181,7 +157,7 @@ function isExact({ group, caption }: Item, given: string): boolean {
   return normalised(given) === caption;
 }
 
-function tablesOf(judged: readonly Judged[], medium: Medium): Table[] {
+function tablesOf(judged: readonly Judged[], medium: CaptionedMedium): Table[] {
   const rows = (values: (captions: readonly JudgedCaption[], group: Group) => (number | undefined)[]): TableRow[] =>
     judged.flatMap(({ name, captions: all }) =>
       medium.groups.map((group) => {
@@ -231,7 +207,7 @@ function commonShare(
   return all === 0 ? undefined : sum(({ item, said }) => commonCount(said[facet], item.facets[facet])) / all;
 }
 
-function examplesOf(items: readonly Item[], given: readonly string[], medium: Medium): Example[] {
+function examplesOf(items: readonly Item[], given: readonly string[], medium: CaptionedMedium): Example[] {
   const judged = items.map((item, index) => ({ item, text: given[index] }));
   return medium.groups.flatMap((group) =>
     judged

@@ -1,7 +1,17 @@
 import type { FoundThing, SceneChecker, Sight } from '../check/checker.js';
 import { groupPhrase, phraseOf } from '../world/captions.js';
 import type { SeededRandom } from '../world/random.js';
-import { boxOf, isHeldOut, place, relationsOf, type Relation, type Scene, type Split } from '../world/scene.js';
+import {
+  boxOf,
+  isHeldOut,
+  pairName,
+  place,
+  relationName,
+  relationsOf,
+  type Relation,
+  type Scene,
+  type Split,
+} from '../world/scene.js';
 import { backgrounds, colors, nouns, trainedStyles, type Color, type Noun } from '../world/words.js';
 
 /** The tasks of GenEval (Ghosh et al. 2023, arXiv 2310.11513, table 1). */
@@ -36,7 +46,6 @@ export interface GenevalPrompt {
 }
 
 const any = (noun: Noun): AskedThings => ({ noun, color: undefined, count: 1 });
-const pairName = (a: Noun, b: Noun): string => [a, b].sort().join(' and ');
 const pairs = nouns.flatMap((a) => nouns.filter((b) => b !== a).map((b) => [a, b] as const));
 
 /** Every prompt of a task. */
@@ -106,12 +115,6 @@ function bindings(a: Noun, b: Noun): Omit<GenevalPrompt, 'task' | 'relation' | '
   );
 }
 
-/** As `combinationsOf` names it. */
-function relationName(a: Noun, relation: Relation, b: Noun): string {
-  if (relation === 'left of' || relation === 'above') return `${a} ${relation} ${b}`;
-  return `${b} ${relation === 'right of' ? 'left of' : 'above'} ${a}`;
-}
-
 /** Seen: names no held-out combination. Held out: names one of the task's own kind. Undefined: only one of another kind. */
 export function splitOfPrompt({ combinations, ofTask }: GenevalPrompt): Split | undefined {
   if (ofTask.some(isHeldOut)) return 'held out';
@@ -130,8 +133,7 @@ export function sceneFor({ asked, relation }: GenevalPrompt, random: SeededRando
   for (;;) {
     const objects = place(random, things);
     if (relation !== undefined && !relationsOf(boxOf(objects[0]), boxOf(objects[1])).includes(relation)) continue;
-    const style = trainedStyles[random.integer(trainedStyles.length)];
-    return { style, background: backgrounds[random.integer(backgrounds.length)], objects };
+    return { style: random.pick(trainedStyles), background: random.pick(backgrounds), objects };
   }
 }
 

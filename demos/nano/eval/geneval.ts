@@ -3,6 +3,7 @@ import type { Split } from '../world/scene.js';
 import { drawPrompts, faultOf, genevalTasks, sceneFor, type GenevalPrompt } from './geneval-prompts.js';
 import {
   elsewhere,
+  mapTold,
   meanOfDefined,
   pictureOf,
   randomFor,
@@ -90,13 +91,12 @@ export const geneval: Suite = {
   },
 };
 
-function judge({ checker, work }: SuiteContext, name: string, samples: readonly Sample[]): Verdict[] {
-  const events = work(`checking: ${name}`, samples.length);
-  return samples.map((sample, index) => {
-    const fault = faultOf(sample.asked, checker.check(sample.image), checker);
-    events.onDone?.(index + 1);
-    return { ...sample, fault };
-  });
+function judge(context: SuiteContext, name: string, samples: readonly Sample[]): Verdict[] {
+  const { checker } = context;
+  return mapTold(context, `checking: ${name}`, samples, (sample) => ({
+    ...sample,
+    fault: faultOf(sample.asked, checker.check(sample.image), checker),
+  }));
 }
 
 /** Each picture under another prompt of its task. */

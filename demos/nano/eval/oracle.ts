@@ -1,13 +1,14 @@
 import type { ClipSight } from '../check/clip.js';
 import type { Sight } from '../check/checker.js';
 import { phraseOf, placePhrase } from '../world/captions.js';
-import { directionOf, existenceQuestion, listOf } from '../world/questions.js';
+import { directionOf, existenceQuestion, thingsIn } from '../world/questions.js';
 import {
   boxOf,
   gridStep,
   objectSize,
   pictureSize,
   relationsOf,
+  slotSize,
   type Relation,
   type Scene,
   type SceneObject,
@@ -29,7 +30,7 @@ export function sceneOfSight({ background, style, things }: Sight, side: number)
 
 /** Things stand on a grid, and a place read to the pixel would upset the reading order. */
 function ontoGrid(value: number): number {
-  return Math.round((value - objectSize / 2) / gridStep) * gridStep + objectSize / 2;
+  return Math.round((value - slotSize / 2) / gridStep) * gridStep + slotSize / 2;
 }
 
 /** The same of a clip: what is known in it, with its motion. */
@@ -54,7 +55,7 @@ export function answerFrom(scene: Scene, question: string): string {
   const { objects, background } = scene;
   const of = (noun: string): SceneObject | undefined => objects.find((thing) => thing.noun === noun);
   const read = (pattern: RegExp): string[] | undefined => pattern.exec(question)?.slice(1);
-  if (objects.length > 0 && question === 'what is in the picture?') return listOf(scene);
+  if (objects.length > 0 && question === 'what is in the picture?') return thingsIn(scene);
   if (question === 'how many things are there?') return numberWords[objects.length] ?? '';
   if (question === 'what color is the background?') return background;
   const absent = nouns.find((noun) => question === existenceQuestion(noun));

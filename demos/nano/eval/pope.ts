@@ -1,8 +1,9 @@
 import type { RgbImage } from '../../../tokenizer/index.js';
 import { existenceQuestion } from '../world/questions.js';
 import type { SeededRandom } from '../world/random.js';
-import { drawScene, type Scene } from '../world/scene.js';
-import { nouns, trainedStyles, type Noun } from '../world/words.js';
+import type { Scene } from '../world/scene.js';
+import { nouns, type Noun } from '../world/words.js';
+import { drawStill } from './medium.js';
 import { answerFrom, sceneOfSight } from './oracle.js';
 import {
   elsewhere,
@@ -173,9 +174,7 @@ export const pope: Suite = {
 
 /** Scenes of three or four things, or of two now and then. */
 function drawFor(group: Group, random: SeededRandom): Scene {
-  const kind = random.next() < 0.75 ? 'mixed' : 'position';
-  if (group === 'twemoji') return drawScene(random, { kind, split: 'seen', styles: ['twemoji'] });
-  return drawScene(random, { kind, split: group, styles: trainedStyles });
+  return drawStill(group, random.next() < 0.75 ? 'mixed' : 'position', random);
 }
 
 /** Asks what several strategies share only once. */

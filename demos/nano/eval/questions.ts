@@ -1,15 +1,13 @@
 import type { RgbImage } from '../../../tokenizer/index.js';
-import { watchClip } from '../check/clip.js';
 import { ask, type QuestionType } from '../world/questions.js';
-import type { SeededRandom } from '../world/random.js';
-import { drawClip, drawScene, sceneKinds, type Scene } from '../world/scene.js';
-import { answerFrom, sceneOfClip, sceneOfSight } from './oracle.js';
+import type { Scene } from '../world/scene.js';
+import { clipMedium, pictureMedium, type Medium } from './medium.js';
+import { answerFrom } from './oracle.js';
 import {
-  clipOf,
   elsewhere,
   groups,
+  mapTold,
   meanOfDefined,
-  pictureOf,
   randomFor,
   reconstructed,
   shareOf,
@@ -21,14 +19,8 @@ import {
   type TableRow,
 } from './suite.js';
 
-/** Pictures or clips, and what is done with them. */
-interface Medium {
-  readonly name: 'pictures' | 'clips';
+interface QuestionedMedium extends Medium {
   readonly types: readonly QuestionType[];
-  draw(group: Group, random: SeededRandom): Scene;
-  show(scene: Scene): readonly RgbImage[];
-  /** What the checker sees. */
-  see(frames: readonly RgbImage[]): Scene;
   ask(
     requests: readonly { frames: readonly RgbImage[]; question: string }[],
     label: string,
@@ -57,7 +49,7 @@ export const questions: Suite = {
   name: 'questions',
   needs: ['answer', 'answerClip'],
   async run(context) {
-    const media = [pictureMedium(context), clipMedium(context)].filter((medium) => medium !== undefined);
+    const media = [questionedPictures(context), questionedClips(context)].filter((medium) => medium !== undefined);
     const tables: Table[] = [];
     const examples: Example[] = [];
     for (const medium of media) {
@@ -87,20 +79,12 @@ export const questions: Suite = {
   },
 };
 
-function pictureMedium(context: SuiteContext): Medium | undefined {
-  const { model, checker, side, work } = context;
+function questionedPictures(context: SuiteContext): QuestionedMedium | undefined {
+  const { model, work } = context;
   if (model.answer === undefined) return undefined;
   return {
-    name: 'pictures',
+    ...pictureMedium(context),
     types: ['what', 'how many', 'color', 'where', 'is there', 'relation'],
-    draw: (group, random) => {
-      const kind = sceneKinds[random.integer(sceneKinds.length)];
-      if (group === 'twemoji') return drawScene(random, { kind, split: 'seen', styles: ['twemoji'] });
-      // A single thing has no combination to hold out.
-      return drawScene(random, { kind: group === 'held out' && kind === 'single' ? 'color' : kind, split: group });
-    },
-    show: (scene) => [pictureOf(context, scene)],
-    see: ([image]) => sceneOfSight(checker.check(image), side),
     ask: async (requests, label) => {
       const pictures = requests.map(({ frames: [image], question }) => ({ image, question }));
       return (await model.answer?.(pictures, work(label, requests.length))) ?? [];
@@ -108,16 +92,12 @@ function pictureMedium(context: SuiteContext): Medium | undefined {
   };
 }
 
-function clipMedium(context: SuiteContext): Medium | undefined {
-  const { model, checker, work } = context;
+function questionedClips(context: SuiteContext): QuestionedMedium | undefined {
+  const { model, work } = context;
   if (model.answerClip === undefined) return undefined;
   return {
-    name: 'clips',
+    ...clipMedium(context),
     types: ['motion', 'color', 'is there'],
-    draw: (group, random) =>
-      drawClip(random, group === 'twemoji' ? { split: 'seen', styles: ['twemoji'] } : { split: group }),
-    show: (scene) => clipOf(context, scene),
-    see: (frames) => sceneOfClip(watchClip(checker, frames)),
     ask: async (requests, label) => {
       const clips = requests.map(({ frames, question }) => ({ clip: frames, question }));
       return (await model.answerClip?.(clips, work(label, requests.length))) ?? [];
@@ -126,7 +106,7 @@ function clipMedium(context: SuiteContext): Medium | undefined {
 }
 
 /** As many questions of each type about the pictures of each group, each about a picture of its own. */
-function drawItems(context: SuiteContext, medium: Medium): Item[] {
+function drawItems(context: SuiteContext, medium: QuestionedMedium): Item[] {
   const random = randomFor(context, `questions about ${medium.name}`);
   return groups.flatMap((group) =>
     medium.types.flatMap((type) =>
@@ -143,7 +123,7 @@ function drawItems(context: SuiteContext, medium: Medium): Item[] {
 
 async function measure(
   context: SuiteContext,
-  medium: Medium,
+  medium: QuestionedMedium,
   items: readonly Item[],
 ): Promise<{ rows: TableRow[]; answers: readonly string[] }> {
   const answers = await medium.ask(items, `asking about ${medium.name}`);
@@ -154,14 +134,8 @@ async function measure(
     return { question, frames: items[first + elsewhere(index - first, perType)].frames };
   });
   const blindAnswers = await medium.ask(blind, `asking about other ${medium.name}`);
-  const see = (label: string, shown: readonly (readonly RgbImage[])[]): string[] => {
-    const events = context.work(label, shown.length);
-    return shown.map((frames, index) => {
-      const answer = answerFrom(medium.see(frames), items[index].question);
-      events.onDone?.(index + 1);
-      return answer;
-    });
-  };
+  const see = (label: string, shown: readonly (readonly RgbImage[])[]): string[] =>
+    mapTold(context, label, shown, (frames, index) => answerFrom(medium.see(frames), items[index].question));
   const frames = items.map((item) => item.frames);
   const subjects: [string, readonly string[]][] = [
     ['model', answers],
@@ -177,7 +151,7 @@ async function measure(
 function rowOf(
   name: string,
   group: Group,
-  { types }: Medium,
+  { types }: QuestionedMedium,
   items: readonly Item[],
   given: readonly string[],
 ): TableRow {
@@ -194,7 +168,7 @@ function rowOf(
   return { name, group, control: name !== 'model', values };
 }
 
-function examplesOf(items: readonly Item[], answers: readonly string[], { types }: Medium): Example[] {
+function examplesOf(items: readonly Item[], answers: readonly string[], { types }: QuestionedMedium): Example[] {
   const judged = items.map((item, index) => ({ ...item, given: answers[index] }));
   return groups.flatMap((group) =>
     types.flatMap((type) =>

@@ -1,12 +1,11 @@
 import type { RgbImage } from '../../../tokenizer/index.js';
 import { psnr, ssim } from '../check/metrics.js';
-import { drawClip, drawScene, sceneKinds } from '../world/scene.js';
+import { sceneKinds } from '../world/scene.js';
+import { clipMedium, drawStill, pictureMedium } from './medium.js';
 import type { Reconstruction } from './model.js';
 import {
-  clipOf,
   groups,
   mean,
-  pictureOf,
   randomFor,
   type Example,
   type Group,
@@ -71,20 +70,16 @@ export const reconstruction: Suite = {
 function drawItems(context: SuiteContext): Item[] {
   const { amounts } = context;
   const random = randomFor(context, 'reconstruction');
-  const optionsOf = (group: Group): { split: 'seen' | 'held out'; styles?: readonly ['twemoji'] } =>
-    group === 'twemoji' ? { split: 'seen', styles: ['twemoji'] } : { split: group };
+  const [pictureSource, clipSource] = [pictureMedium(context), clipMedium(context)];
   const pictures = groups.flatMap((group) =>
     Array.from({ length: amounts.pictures }, (_, index): Item => {
-      const kind = sceneKinds[index % sceneKinds.length];
-      // A single thing has no combination to hold out.
-      const shown = group === 'held out' && kind === 'single' ? 'color' : kind;
-      const scene = drawScene(random, { kind: shown, ...optionsOf(group) });
-      return { kind: 'pictures', group, frames: [pictureOf(context, scene)] };
+      const scene = drawStill(group, sceneKinds[index % sceneKinds.length], random);
+      return { kind: 'pictures', group, frames: pictureSource.show(scene) };
     }),
   );
   const clips = groups.flatMap((group) =>
     Array.from({ length: amounts.clips }, (): Item => {
-      return { kind: 'clips', group, frames: clipOf(context, drawClip(random, optionsOf(group))) };
+      return { kind: 'clips', group, frames: clipSource.show(clipSource.draw(group, random)) };
     }),
   );
   return [...pictures, ...clips];

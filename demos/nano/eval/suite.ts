@@ -88,6 +88,21 @@ export interface Suite {
   run(context: SuiteContext): Promise<SuiteResult>;
 }
 
+/** Does something on this machine with each item in turn and tells how many are done. */
+export function mapTold<Item, Result>(
+  { work }: SuiteContext,
+  label: string,
+  items: readonly Item[],
+  make: (item: Item, index: number) => Result,
+): Result[] {
+  const events = work(label, items.length);
+  return items.map((item, index) => {
+    const result = make(item, index);
+    events.onDone?.(index + 1);
+    return result;
+  });
+}
+
 /** A generator of its own for each purpose, so that no suite depends on what others drew. */
 export function randomFor({ seed }: SuiteContext, purpose: string): SeededRandom {
   return new SeededRandom(hashString(`${seed} ${purpose}`));
@@ -100,7 +115,7 @@ export function seedsFor(context: SuiteContext, purpose: string, count: number):
 }
 
 export function pictureOf({ renderer, side }: SuiteContext, scene: Scene, frame = 0): RgbImage {
-  return { rgb: Uint8Array.from(renderer.picture(scene, frame, side)), width: side, height: side };
+  return { rgb: renderer.picture(scene, frame, side), width: side, height: side };
 }
 
 export function clipOf(context: SuiteContext, scene: Scene): RgbImage[] {

@@ -8,6 +8,7 @@ import {
   drawClip,
   isHeldOut,
   splitOf,
+  travelOf,
   type Motion,
   type Scene,
   type SceneObject,
@@ -16,6 +17,7 @@ import {
 import { motionKinds, nouns, type MotionKind, type Noun } from '../world/words.js';
 import {
   clipOf,
+  mapTold,
   mean,
   randomFor,
   reconstructed,
@@ -154,7 +156,7 @@ export function judgeFilm(
   const direction = directionOf(thing);
   const isDirected = direction !== undefined;
   const scale = frames[0].width / 64;
-  const asked = motion.speed * (motion.kind === 'leaves' ? 1.5 : 1) * scale;
+  const asked = travelOf(motion) * scale;
   return {
     rightThing: track !== undefined && isRight(track),
     rightMotion: track?.kind === motion.kind,
@@ -178,12 +180,11 @@ function judge(
   prompts: readonly FilmPrompt[],
   clips: readonly (readonly RgbImage[])[],
 ): Judged[] {
-  const events = context.work(`checking: ${label}`, prompts.length);
-  return prompts.map((prompt, index) => {
-    const verdict = judgeFilm(context, prompt, clips[index]);
-    events.onDone?.(index + 1);
-    return { ...prompt, frames: clips[index], verdict };
-  });
+  return mapTold(context, `checking: ${label}`, prompts, (prompt, index) => ({
+    ...prompt,
+    frames: clips[index],
+    verdict: judgeFilm(context, prompt, clips[index]),
+  }));
 }
 
 function rowOf(name: string, split: Split, judged: readonly Judged[]): TableRow {

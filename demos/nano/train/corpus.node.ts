@@ -2,10 +2,11 @@ import { createHash } from 'node:crypto';
 import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { throwIfAborted } from '../../../kernels/core/errors.js';
-import type { VisionTokenizer } from '../../../engine/models/vision/index.js';
+import { spatialFactor, type VisionTokenizer } from '../../../engine/models/vision/index.js';
 import { replaceFile } from '../../../loader/index.node.js';
-import { imagesOf } from '../../../loader/pipeline/pixels.js';
-import type { Artwork } from '../world/draw.node.js';
+import { clipsOf, imagesOf } from '../../../loader/pipeline/pixels.js';
+import { meanSquaredError } from '../check/metrics.js';
+import { squareImage, type Artwork } from '../world/draw.node.js';
 import { hashString, SeededRandom } from '../world/random.js';
 import {
   clipFrames,
@@ -54,7 +55,7 @@ export function corpusScene(kind: CorpusKind, seed: number, index: number): Scen
   const random = new SeededRandom(hashString(`${kind} ${seed} ${index}`));
   if (kind === 'clips') return drawClip(random, { split: 'seen' });
   for (;;) {
-    const still = drawScene(random, { kind: stillKinds[random.integer(stillKinds.length)], split: 'seen' });
+    const still = drawScene(random, { kind: random.pick(stillKinds), split: 'seen' });
     const scene = kind === 'stills' ? still : enlarged(still);
     // On the larger picture's grid things may come to stand askew in a held-out way.
     if (splitOf(scene) === 'seen') return scene;
@@ -69,10 +70,11 @@ export async function tokenizedCorpus(
   options: CorpusOptions,
 ): Promise<TokenizedScene[]> {
   const { kind, count, seed, cache, onProgress, signal } = options;
+  if (count === 0) return [];
   const pixels = kind === 'large stills' ? largeSide : pictureSize;
-  const side = pixels / 8;
+  const side = pixels / spatialFactor(vision.config);
   const frames = kind === 'clips' ? clipFrames : 1;
-  const latentFrames = kind === 'clips' ? clipFrames / 4 : 1;
+  const latentFrames = kind === 'clips' ? clipFrames / vision.config.temporal_downsample_factor : 1;
   const length = latentFrames * side * side;
   const scenes = Array.from({ length: count }, (_, index) => corpusScene(kind, seed, index));
   const key = createHash('sha256')
@@ -88,19 +90,11 @@ export async function tokenizedCorpus(
     const perBatch = kind === 'clips' ? 4 : 16;
     for (let from = 0; from < count; from += perBatch) {
       throwIfAborted(signal, 'corpus');
-      const batch = Math.min(perBatch, count - from);
-      const values = frames * pixels * pixels * 3;
-      const data = new Float32Array(batch * values);
-      for (let at = 0; at < batch; at++) {
-        for (let frame = 0; frame < frames; frame++) {
-          const rgb = artwork.picture(scenes[from + at], frame, pixels);
-          const base = at * values + frame * rgb.length;
-          for (let index = 0; index < rgb.length; index++) data[base + index] = (rgb[index] / 255 - 0.5) / 0.5;
-        }
-      }
-      const encoded = await vision.encode({ batch, frames, height: pixels, width: pixels, data }, signal);
+      const group = scenes.slice(from, from + perBatch);
+      const images = group.flatMap((scene) => artwork.clip(scene, frames, pixels).map(squareImage));
+      const encoded = await vision.encode(clipsOf(images, frames), signal);
       codes.set(encoded.codes, from * length);
-      onProgress?.(from + batch, count);
+      onProgress?.(from + group.length, count);
     }
     await mkdir(cache, { recursive: true });
     await replaceFile(path, [new Uint8Array(codes.buffer)]);
@@ -135,8 +129,7 @@ export async function bestScored(
     const images = imagesOf(await vision.decode(clip, true, signal));
     group.forEach((item, index) => {
       const truth = artwork.picture(item.scene, 0, images[index].width);
-      const error = truth.reduce((sum, byte, at) => sum + (byte - images[index].rgb[at]) ** 2, 0);
-      errors.push({ item, error });
+      errors.push({ item, error: meanSquaredError(truth, images[index].rgb) });
     });
   }
   errors.sort((a, b) => a.error - b.error);

@@ -94,10 +94,7 @@ export class DocumentStream {
     const random = new SeededRandom(seed);
     const place = random.next() * this.totals[this.totals.length - 1];
     const kind = this.kinds[this.totals.findIndex((total) => place < total)];
-    const pick = (corpus: CorpusKind): TokenizedScene => {
-      const items = this.corpora[corpus];
-      return items[random.integer(items.length)];
-    };
+    const pick = (corpus: CorpusKind): TokenizedScene => random.pick(this.corpora[corpus]);
     switch (kind) {
       case 'draw':
       case 'draw large': {

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { Device } from '../../../engine/device.js';
 import { VisionTokenizer } from '../../../engine/models/vision/index.js';
 import { ParameterStore } from '../../../engine/parameters.js';
-import { runTraining, type StepMetrics } from '../../../engine/train/loop.js';
+import { runTraining } from '../../../engine/train/loop.js';
 import type { PackedBatch } from '../../../engine/train/packing.js';
 import { TransformerTrainer } from '../../../engine/train/transformer-trainer.js';
 import {
@@ -36,8 +36,6 @@ import {
 import type { TrainStageOptions } from './tokenizer.node.js';
 
 export interface LanguageStageOptions extends TrainStageOptions {
-  /** Model folder to start from; undefined starts from random weights. */
-  from: string | undefined;
   /** Folder of the finished vision tokenizer. */
   vision: string;
   /** Folder in which the corpora's tokens are kept between stages. */
@@ -96,8 +94,7 @@ export async function trainLanguage(
   if (position) {
     trainer.resumeAt(position.step);
     start = documentPosition(position.dataPosition);
-    const kept = await readFile(join(options.run, `${stage.name}-curve.json`), 'utf8').catch(() => '[]');
-    curve.continueFrom(JSON.parse(kept) as StepMetrics[], position.step);
+    await curve.continueFrom(position.step);
   }
   const data = new DocumentStream(corpora, text, stage.documents, start);
   await runTraining<readonly PackedBatch[]>(trainer, {

@@ -1,7 +1,6 @@
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Device } from '../../../engine/device.js';
-import { runTraining, type StepMetrics } from '../../../engine/train/loop.js';
+import { runTraining } from '../../../engine/train/loop.js';
 import {
   packPairs,
   type PairLayout,
@@ -15,7 +14,7 @@ import { choosePairs, collectPreferences, diskFolder, type PreferenceSample } fr
 import { Emu3 } from '../../../loader/pipeline/emu3.js';
 import { generationPrompts, type RgbImage } from '../../../tokenizer/index.js';
 import { SceneChecker, type Sight } from '../check/checker.js';
-import { groupPhrase, groupsOf, nameOf } from '../world/captions.js';
+import { groupsOf, listOf, nameOf } from '../world/captions.js';
 import { Artwork } from '../world/draw.node.js';
 import { SeededRandom } from '../world/random.js';
 import { pictureSize, type Scene } from '../world/scene.js';
@@ -29,11 +28,6 @@ import { destroyStageModel, exportModel, loraConfig, openStageModel } from './st
 const promptSeed = seed + 7;
 /** Pictures drawn side by side. */
 const drawnTogether = 16;
-
-interface Wish {
-  readonly prompt: string;
-  readonly scene: Scene;
-}
 
 /**
  * Direct preference optimisation on pictures of the model itself (arXiv 2409.18869): several samples for each prompt, on
@@ -101,8 +95,7 @@ export async function trainPreference(device: Device, options: LanguageStageOpti
   const position = await resumeRun(run, runState);
   if (position) {
     trainer.resumeAt(position.step);
-    const kept = await readFile(join(run, `${recipe.name}-curve.json`), 'utf8').catch(() => '[]');
-    curve.continueFrom(JSON.parse(kept) as StepMetrics[], position.step);
+    await curve.continueFrom(position.step);
   }
   const random = new SeededRandom(position ? Number(position.randomState) : seed);
   await runTraining<readonly PreferenceBatch[]>(trainer, {
@@ -136,8 +129,11 @@ async function drawSamples(
   { run, signal, lora, onPreparing }: LanguageStageOptions,
 ): Promise<readonly PreferenceSample[]> {
   const { prompts, samplesPerPrompt, temperature } = preferenceRecipe;
-  const wishes = Array.from({ length: prompts }, (_, index) => wishOf(corpusScene('stills', promptSeed, index)));
-  const scenes = new Map(wishes.map(({ prompt, scene }) => [prompt, scene]));
+  const wishes = Array.from({ length: prompts }, (_, index): [prompt: string, scene: Scene] => {
+    const scene = corpusScene('stills', promptSeed, index);
+    return [listOf(groupsOf(scene)), scene];
+  });
+  const scenes = new Map(wishes);
   const checker = new SceneChecker(await Artwork.load());
   const weights = lora?.weights ?? 'f32';
   const emu3 = await Emu3.load({ device, folder: diskFolder(from), weights, ...(signal && { signal }) });
@@ -145,7 +141,7 @@ async function drawSamples(
   try {
     return await collectPreferences({
       path: join(run, 'samples.jsonl'),
-      prompts: wishes.map(({ prompt }) => prompt),
+      prompts: wishes.map(([prompt]) => prompt),
       samplesPerPrompt,
       seed,
       settings: { temperature, prompts, voters: ['checker', 'aesthetic'], ...(lora && { weights }) },
@@ -172,13 +168,6 @@ async function drawSamples(
   } finally {
     await emu3.destroy();
   }
-}
-
-function wishOf(scene: Scene): Wish {
-  const phrases = groupsOf(scene).map(groupPhrase);
-  const prompt =
-    phrases.length === 1 ? phrases[0] : `${phrases.slice(0, -1).join(', ')} and ${phrases[phrases.length - 1]}`;
-  return { prompt, scene };
 }
 
 function vote(checker: SceneChecker, scene: Scene, image: RgbImage): { checker: number; aesthetic: number } {

@@ -46,7 +46,7 @@ export const visionRecipe: StageRecipe & {
   /** Frames of the one clip that a clip step trains on. */
   clipFrames: 8,
   /** Every so many steps is a clip step, once the codebook is there. */
-  clipEvery: 6,
+  clipEvery: 8,
   schedule: (totalSteps) => ({ kind: 'cosine', peak: 1.5e-3, final: 1e-5, warmupSteps: 150, totalSteps }),
   maximumNorm: 1,
   // A slower second moment than the transformer's, as batches of two pictures are noisy.
@@ -91,7 +91,7 @@ export interface LanguageStage extends StageRecipe {
 }
 
 const documents = {
-  captionDropout: 0.05,
+  captionDropout: 0.1,
   contextNoise: { share: 0.5, highest: 0.3 },
   textWeight: 0.1,
   questions: 3,
@@ -100,11 +100,11 @@ const documents = {
 /** Pre-training, stage 1: text and pictures. */
 const pretrainPictures: LanguageStage = {
   name: 'pretrain-1',
-  steps: 2600,
+  steps: 2800,
   batch: 4,
   length: 192,
   documents: { ...documents, mixture: { draw: 0.6, ask: 0.25, tell: 0.12, compare: 0.03 } },
-  scenes: { stills: 12_000 },
+  scenes: { stills: 8000 },
   visionWeight: 0.5,
   seedOffset: 1,
   schedule: (totalSteps) => ({ kind: 'cosine', peak: 3e-3, final: 1e-3, warmupSteps: 80, totalSteps }),
@@ -123,7 +123,7 @@ const pretrainVideo: LanguageStage = {
     ...documents,
     mixture: { draw: 0.35, ask: 0.15, tell: 0.06, compare: 0.02, film: 0.28, 'ask clip': 0.1, 'tell clip': 0.04 },
   },
-  scenes: { stills: 12_000, clips: 2500 },
+  scenes: { stills: 8000, clips: 1200 },
   seedOffset: 2,
   schedule: (totalSteps) => ({ kind: 'cosine', peak: 1.5e-3, final: 2e-5, warmupSteps: 40, totalSteps }),
 };
@@ -169,7 +169,7 @@ export const qualityStage: LanguageStage = {
     contextNoise: { share: 0.25, highest: 0.2 },
     mixture: { 'draw large': 0.5, draw: 0.3, film: 0.1, ask: 0.1 },
   },
-  scenes: { stills: 12_000, clips: 2500, 'large stills': 2000 },
+  scenes: { stills: 8000, clips: 1200, 'large stills': 1000 },
   bestShare: 0.5,
   seedOffset: 5,
   schedule: (totalSteps) => ({

@@ -1,4 +1,4 @@
-import { mkdir } from 'node:fs/promises';
+import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ParameterStore } from '../../../engine/parameters.js';
 import type { Optimization } from '../../../engine/train/optimization.js';
@@ -116,9 +116,10 @@ export class LossCurve {
     this.points.push(metrics);
   }
 
-  /** Takes over earlier points up to a step, when a run is resumed. */
-  continueFrom(points: readonly StepMetrics[], step: number): void {
-    this.points.push(...points.filter((point) => point.step <= step));
+  /** Takes over what was kept up to a step, when a run is resumed. */
+  async continueFrom(step: number): Promise<void> {
+    const kept = JSON.parse(await readFile(this.path, 'utf8').catch(() => '[]')) as StepMetrics[];
+    this.points.push(...kept.filter((point) => point.step <= step));
   }
 
   async save(): Promise<void> {

@@ -1,4 +1,3 @@
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Device } from '../../../engine/device.js';
 import { VisionWeights } from '../../../engine/models/vision/index.js';
@@ -15,9 +14,21 @@ import {
   type Emu3VisionVQConfig,
   type TensorToWrite,
 } from '../../../loader/index.node.js';
-import { Artwork } from '../world/draw.node.js';
+import { clipsOf } from '../../../loader/pipeline/pixels.js';
+import { Artwork, squareImage } from '../world/draw.node.js';
 import { SeededRandom } from '../world/random.js';
-import { clipFrames, drawClip, drawScene, objectSize, pictureSize, sceneKinds, type Scene } from '../world/scene.js';
+import {
+  clipFrames,
+  drawClip,
+  drawScene,
+  gridStep,
+  largeObjectSize,
+  largeSlotSize,
+  objectSize,
+  pictureSize,
+  sceneKinds,
+  type Scene,
+} from '../world/scene.js';
 import { initialiseVision } from './initialise.js';
 import { seed, visionConfig, visionRecipe } from './recipe.js';
 import { LossCurve, resumeRun, saveRun, type RunState } from './run-folder.node.js';
@@ -73,17 +84,16 @@ export async function trainNanoTokenizer(device: Device, options: TrainStageOpti
     for (const name of weights.batchesTracked.keys()) weights.setBatchesTracked(name, position.step);
     const { counts } = position.dataPosition as { counts: number[] };
     trainer.restoreCodeCounts(Uint32Array.from(counts));
-    const kept = await readFile(join(options.run, 'tokenizer-curve.json'), 'utf8').catch(() => '[]');
-    curve.continueFrom(JSON.parse(kept) as StepMetrics[], position.step);
+    await curve.continueFrom(position.step);
   }
   const draws = new SeededRandom(position ? Number(position.randomState) : random.nextUint32());
 
   const next = (): VisionBatch => {
     const { batch, clipEvery } = visionRecipe;
     if (trainer.step >= quantizeFrom && trainer.step % clipEvery === 0) {
-      return { shape: 1, pixels: normalised(drawClipFrames(artwork, draws)) };
+      return { shape: 1, pixels: pixelsOf(drawClipFrames(artwork, draws)) };
     }
-    return { shape: 0, pixels: normalised(Array.from({ length: batch }, () => drawPicture(artwork, draws))) };
+    return { shape: 0, pixels: pixelsOf(Array.from({ length: batch }, () => drawPicture(artwork, draws))) };
   };
   await runTraining(trainer, {
     steps,
@@ -137,40 +147,36 @@ function compareConfigs(found: Emu3VisionVQConfig, where: string): void {
   }
 }
 
-/** RGB bytes of pictures, one after the other, as values in -1..1. */
-function normalised(pictures: readonly Uint8Array[]): Float32Array {
-  const values = new Float32Array(pictures.length * pictures[0].length);
-  pictures.forEach((picture, index) => {
-    picture.forEach((byte, at) => (values[index * picture.length + at] = (byte / 255 - 0.5) / 0.5));
-  });
-  return values;
+/** As the model will see them: [pictures, height, width, 3]. */
+function pixelsOf(pictures: readonly Uint8Array<ArrayBuffer>[]): Float32Array {
+  return clipsOf(pictures.map(squareImage)).data;
 }
 
 /** A scene; or a frame of a clip, in which things stand off the grid; or one thing of any size, for larger pictures. */
-function drawPicture(artwork: Artwork, random: SeededRandom): Uint8Array {
+function drawPicture(artwork: Artwork, random: SeededRandom): Uint8Array<ArrayBuffer> {
   const chance = random.next();
   if (chance < 0.1) return artwork.picture(drawClip(random, { split: 'seen' }), random.integer(clipFrames));
-  const kind = sceneKinds[random.integer(sceneKinds.length)];
+  const kind = random.pick(sceneKinds);
   if (chance > 0.2) return artwork.picture(drawScene(random, { kind, split: 'seen' }));
   return artwork.picture(
     resized(drawScene(random, { kind: random.next() < 0.5 ? 'single' : 'color', split: 'seen' }), random),
   );
 }
 
+/** The thing as large pictures have it, in its place on the grid; or of any size at any place. */
 function resized(scene: Scene, random: SeededRandom): Scene {
-  const size = random.next() < 0.5 ? objectSize * (4 / 3) : random.between(objectSize * 0.6, objectSize * 1.8);
-  const [low, high] = [size / 2, pictureSize - size / 2];
-  const objects = scene.objects.map((object) => ({
-    ...object,
-    size,
-    x: random.between(low, high),
-    y: random.between(low, high),
-  }));
-  return { ...scene, objects };
+  const asInLarge = random.next() < 0.5;
+  const size = asInLarge ? largeObjectSize : random.between(objectSize * 0.6, objectSize * 1.6);
+  const reach = (asInLarge ? largeSlotSize : size) / 2;
+  const place = (): number => {
+    const steps = random.between(0, (pictureSize - 2 * reach) / gridStep);
+    return reach + (asInLarge ? Math.round(steps) : steps) * gridStep;
+  };
+  return { ...scene, objects: scene.objects.map((object) => ({ ...object, size, x: place(), y: place() })) };
 }
 
 /** Consecutive frames of a clip, from the start of a latent frame. */
-function drawClipFrames(artwork: Artwork, random: SeededRandom): Uint8Array[] {
+function drawClipFrames(artwork: Artwork, random: SeededRandom): Uint8Array<ArrayBuffer>[] {
   const frames = artwork.clip(drawClip(random, { split: 'seen' }));
   const first = random.next() < 0.5 ? 0 : clipFrames - visionRecipe.clipFrames;
   return frames.slice(first, first + visionRecipe.clipFrames);

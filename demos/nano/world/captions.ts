@@ -1,5 +1,5 @@
 import type { SeededRandom } from './random.js';
-import { boxOf, relationsOf, type Motion, type Relation, type Scene, type SceneObject } from './scene.js';
+import { boxOf, pictureSize, relationsOf, type Motion, type Relation, type Scene, type SceneObject } from './scene.js';
 import { numberWords, plural, withArticle } from './words.js';
 
 /** Things that look the same, counted: "two red cars" is one group. */
@@ -13,7 +13,7 @@ export function nameOf({ noun, color }: Pick<SceneObject, 'noun' | 'color'>): st
   return color === undefined ? noun : `${color} ${noun}`;
 }
 
-/** "a red car", "an umbrella". */
+/** "a red car", "an apple". */
 export function phraseOf(thing: Pick<SceneObject, 'noun' | 'color'>): string {
   return withArticle(nameOf(thing));
 }
@@ -35,11 +35,18 @@ export function groupsOf({ objects }: Scene): Group[] {
   return [...groups.values()];
 }
 
+/** "a red car, a tree and two stars". */
+export function listOf(groups: readonly Group[]): string {
+  const phrases = groups.map(groupPhrase);
+  const last = phrases.pop() ?? '';
+  return phrases.length === 0 ? last : `${phrases.join(', ')} and ${last}`;
+}
+
 /** "at the top left", "at the bottom", "in the center": thirds of the picture. */
-export function placePhrase({ x, y }: { x: number; y: number }, side = 64): string {
+export function placePhrase({ x, y }: { x: number; y: number }): string {
   const third = (value: number, low: string, high: string): string[] => {
-    if (value < side * 0.4) return [low];
-    return value > side * 0.6 ? [high] : [];
+    if (value < pictureSize * 0.4) return [low];
+    return value > pictureSize * 0.6 ? [high] : [];
   };
   const words = [...third(y, 'top', 'bottom'), ...third(x, 'left', 'right')];
   return words.length === 0 ? 'in the center' : `at the ${words.join(' ')}`;
@@ -85,12 +92,16 @@ const frames = [
 /** A caption as people write it: short or full, in varied English, with or without background and style. */
 export function variedCaption(scene: Scene, random: SeededRandom): string {
   if (random.next() < 0.15) return fullCaption(scene);
-  const pick = <Item>(items: readonly Item[]): Item => items[random.integer(items.length)];
-  const words = pick(frames)(contentPhrase(scene, random));
-  const background =
-    random.next() < 0.4 ? pick([` on a ${scene.background} background`, `, ${scene.background} background`]) : '';
-  const style = random.next() < 0.4 ? pick([`, ${scene.style} style`, ` in ${scene.style} style`]) : '';
-  return `${words}${background}${style}`;
+  const words = random.pick(frames)(contentPhrase(scene, random));
+  return words + settingPhrase(scene, random);
+}
+
+/** Background and style, each said now and then. */
+function settingPhrase({ background, style }: Scene, random: SeededRandom): string {
+  const where =
+    random.next() < 0.4 ? random.pick([` on a ${background} background`, `, ${background} background`]) : '';
+  const how = random.next() < 0.4 ? random.pick([`, ${style} style`, ` in ${style} style`]) : '';
+  return `${where}${how}`;
 }
 
 const relationForms: Readonly<Record<Relation, readonly ((a: string, b: string) => string)[]>> = {
@@ -101,30 +112,23 @@ const relationForms: Readonly<Record<Relation, readonly ((a: string, b: string) 
 };
 
 function contentPhrase(scene: Scene, random: SeededRandom): string {
-  const pick = <Item>(items: readonly Item[]): Item => items[random.integer(items.length)];
   const objects = random.shuffled(scene.objects);
   if (objects.length === 1 && random.next() < 0.2) return `${phraseOf(objects[0])} ${placePhrase(objects[0])}`;
   if (objects.length === 2 && objects[0].noun !== objects[1].noun) {
     const [a, b] = objects;
-    const relation = pick(relationsOf(boxOf(a), boxOf(b)));
-    if (random.next() < 0.5) return pick(relationForms[relation])(phraseOf(a), phraseOf(b));
+    const relation = random.pick(relationsOf(boxOf(a), boxOf(b)));
+    if (random.next() < 0.5) return random.pick(relationForms[relation])(phraseOf(a), phraseOf(b));
   }
-  const phrases = random.shuffled(groupsOf(scene)).map(groupPhrase);
-  if (phrases.length === 1) return phrases[0];
-  return `${phrases.slice(0, -1).join(', ')} and ${phrases[phrases.length - 1]}`;
+  return listOf(random.shuffled(groupsOf(scene)));
 }
 
 /** A caption of a clip as people write it. */
 export function variedClipCaption(scene: Scene, random: SeededRandom): string {
   if (random.next() < 0.15) return fullClipCaption(scene);
-  const pick = <Item>(items: readonly Item[]): Item => items[random.integer(items.length)];
   const [moving, still] = scene.objects;
   const motion = moving.motion ? motionPhrase(moving.motion, random.next() < 0.6) : 'stands still';
   let words = `${phraseOf(moving)} ${motion}`;
-  if (still !== undefined) words += pick([` and ${phraseOf(still)} stands still`, ` near ${phraseOf(still)}`]);
+  if (still !== undefined) words += random.pick([` and ${phraseOf(still)} stands still`, ` near ${phraseOf(still)}`]);
   if (random.next() < 0.2) words = `a video of ${words}`;
-  const background =
-    random.next() < 0.4 ? pick([` on a ${scene.background} background`, `, ${scene.background} background`]) : '';
-  const style = random.next() < 0.4 ? pick([`, ${scene.style} style`, ` in ${scene.style} style`]) : '';
-  return `${words}${background}${style}`;
+  return words + settingPhrase(scene, random);
 }

@@ -1,6 +1,7 @@
 import { createRequire } from 'node:module';
 import sharp from 'sharp';
 import { Emu3Error } from '../../../kernels/core/errors.js';
+import type { RgbImage } from '../../../tokenizer/index.js';
 import { clipFrames, pictureSize, poseAt, type Pose, type Scene, type SceneObject } from './scene.js';
 import { backgroundPaints, icons, paints, type Color, type Noun, type Style } from './words.js';
 
@@ -54,7 +55,7 @@ export class Artwork {
    * @param frame from 0; a still scene looks the same in all.
    * @param side of the picture in pixels; the scene grows with it.
    */
-  picture(scene: Scene, frame = 0, side = pictureSize): Uint8Array {
+  picture(scene: Scene, frame = 0, side = pictureSize): Uint8Array<ArrayBuffer> {
     const canvas = new Float32Array(side * side * 3);
     const background = backgroundPaints[scene.background];
     for (let at = 0; at < canvas.length; at++) canvas[at] = background[at % 3] / 255;
@@ -79,9 +80,15 @@ export class Artwork {
   }
 
   /** All frames of a clip. */
-  clip(scene: Scene, frames = clipFrames, side = pictureSize): Uint8Array[] {
+  clip(scene: Scene, frames = clipFrames, side = pictureSize): Uint8Array<ArrayBuffer>[] {
     return Array.from({ length: frames }, (_, frame) => this.picture(scene, frame, side));
   }
+}
+
+/** The bytes of a square picture as what the library takes. */
+export function squareImage(rgb: Uint8Array<ArrayBuffer>): RgbImage {
+  const side = Math.sqrt(rgb.length / 3);
+  return { rgb, width: side, height: side };
 }
 
 function spriteKey(style: Style, noun: Noun, color: Color | undefined): string {

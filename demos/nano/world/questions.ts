@@ -1,4 +1,4 @@
-import { groupPhrase, groupsOf, inReadingOrder, phraseOf, placePhrase } from './captions.js';
+import { groupsOf, inReadingOrder, listOf, phraseOf, placePhrase } from './captions.js';
 import type { SeededRandom } from './random.js';
 import { boxOf, relationsOf, type Relation, type Scene, type SceneObject } from './scene.js';
 import { nouns, numberWords, plural, withArticle, type Noun } from './words.js';
@@ -21,10 +21,18 @@ export function existenceQuestion(noun: Noun): string {
 
 /** A question about a still scene with its one right answer. */
 export function drawQuestion(scene: Scene, random: SeededRandom): Question {
-  const pick = <Item>(items: readonly Item[]): Item => items[random.integer(items.length)];
   for (;;) {
     // Existence is asked more often, as its answers are the least to learn from.
-    const type = pick(['what', 'how many', 'color', 'color', 'where', 'is there', 'is there', 'relation'] as const);
+    const type = random.pick([
+      'what',
+      'how many',
+      'color',
+      'color',
+      'where',
+      'is there',
+      'is there',
+      'relation',
+    ] as const);
     const question = ask(type, scene, random);
     if (question !== undefined) return { type, ...question };
   }
@@ -36,7 +44,6 @@ export function ask(
   scene: Scene,
   random: SeededRandom,
 ): { question: string; answer: string } | undefined {
-  const pick = <Item>(items: readonly Item[]): Item => items[random.integer(items.length)];
   const { objects } = scene;
   const present = [...new Set(objects.map(({ noun }) => noun))];
   const absent = nouns.filter((noun) => !present.includes(noun));
@@ -44,15 +51,15 @@ export function ask(
   const single = objects.filter(({ noun }) => objects.filter((other) => other.noun === noun).length === 1);
   switch (type) {
     case 'what': {
-      if (random.next() < 0.5) return { question: 'what is in the picture?', answer: listOf(scene) };
-      const thing = pick(objects);
+      if (random.next() < 0.5) return { question: 'what is in the picture?', answer: thingsIn(scene) };
+      const thing = random.pick(objects);
       const place = placePhrase(thing);
       if (objects.filter((other) => placePhrase(other) === place).length > 1) return undefined;
       return { question: `what is ${place}?`, answer: phraseOf(thing) };
     }
     case 'how many': {
       if (random.next() < 0.3) return { question: 'how many things are there?', answer: numberWords[objects.length] };
-      const noun = random.next() < 0.8 ? pick(present) : pick(absent);
+      const noun = random.next() < 0.8 ? random.pick(present) : random.pick(absent);
       const count = objects.filter((thing) => thing.noun === noun).length;
       return { question: `how many ${plural(noun)} are there?`, answer: numberWords[count] };
     }
@@ -60,23 +67,26 @@ export function ask(
       if (random.next() < 0.25) return { question: 'what color is the background?', answer: scene.background };
       const painted = single.filter(({ color }) => color !== undefined);
       if (painted.length === 0) return undefined;
-      const thing = pick(painted);
+      const thing = random.pick(painted);
       return { question: `what color is the ${thing.noun}?`, answer: String(thing.color) };
     }
     case 'where': {
       if (single.length === 0) return undefined;
-      const thing = pick(single);
+      const thing = random.pick(single);
       return { question: `where is the ${thing.noun}?`, answer: placePhrase(thing) };
     }
     case 'is there': {
       const there = random.next() < 0.5;
-      return { question: existenceQuestion(there ? pick(present) : pick(absent)), answer: there ? 'yes' : 'no' };
+      return {
+        question: existenceQuestion(there ? random.pick(present) : random.pick(absent)),
+        answer: there ? 'yes' : 'no',
+      };
     }
     case 'relation': {
       if (single.length < 2) return undefined;
       const [a, b] = random.shuffled(single);
       const holding = relationsOf(boxOf(a), boxOf(b));
-      const asked = pick<Relation>(['left of', 'right of', 'above', 'below']);
+      const asked = random.pick<Relation>(['left of', 'right of', 'above', 'below']);
       // A relation and its opposite only: what lies askew is left alone, so that half the answers are yes.
       const opposite = relationsOf(boxOf(b), boxOf(a));
       if (!holding.includes(asked) && !opposite.includes(asked)) return undefined;
@@ -128,10 +138,7 @@ function motionQuestion(thing: SceneObject, random: SeededRandom): { question: s
   return { question: `what does the ${noun} do?`, answer: `it ${motion.kind}` };
 }
 
-/** "a red car and two stars". */
-export function listOf(scene: Scene): string {
-  const groups = groupsOf({ ...scene, objects: inReadingOrder(scene.objects) });
-  const phrases = groups.map(groupPhrase);
-  if (phrases.length === 1) return phrases[0];
-  return `${phrases.slice(0, -1).join(', ')} and ${phrases[phrases.length - 1]}`;
+/** "a red car and two stars", in reading order. */
+export function thingsIn(scene: Scene): string {
+  return listOf(groupsOf({ ...scene, objects: inReadingOrder(scene.objects) }));
 }

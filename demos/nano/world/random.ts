@@ -33,6 +33,11 @@ export class SeededRandom {
     return Math.floor(this.next() * bound);
   }
 
+  /** One of the items, each as likely. */
+  pick<Item>(items: readonly Item[]): Item {
+    return items[this.integer(items.length)];
+  }
+
   /** A uniform number in [low, high). */
   between(low: number, high: number): number {
     return low + (high - low) * this.next();

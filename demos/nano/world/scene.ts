@@ -41,11 +41,11 @@ export interface Scene {
 /** Side of a picture, in pixels. */
 export const pictureSize = 64;
 /** Side of a thing. */
-export const objectSize = 24;
-/** Things stand on this grid, which is that of the visual tokens. */
+export const objectSize = 28;
+/** Side of the square that a thing has to itself, with a margin all around: four by four visual tokens. */
+export const slotSize = 32;
+/** Slots stand on this grid, which is that of the visual tokens. */
 export const gridStep = 8;
-/** Between two things one of the two distances of their centres is at least this: a gap of 8 pixels. */
-const separation = objectSize + gridStep;
 /** Frames of a clip: three latent frames. */
 export const clipFrames = 12;
 export const framesPerSecond = 8;
@@ -95,6 +95,17 @@ export function isHeldOut(combination: string): boolean {
   return hashString(`held out: ${combination}`) % 10 === 0;
 }
 
+/** One name for two things in either order. */
+export function pairName(a: Noun, b: Noun): string {
+  return [a, b].sort().join(' and ');
+}
+
+/** One name for a relation and its opposite the other way round. */
+export function relationName(a: Noun, relation: Relation, b: Noun): string {
+  if (relation === 'left of' || relation === 'above') return `${a} ${relation} ${b}`;
+  return `${b} ${relation === 'right of' ? 'left of' : 'above'} ${a}`;
+}
+
 /** Names of the combinations that a scene shows. */
 export function combinationsOf({ objects }: Scene): string[] {
   const combinations: string[] = [];
@@ -108,11 +119,8 @@ export function combinationsOf({ objects }: Scene): string[] {
   objects.forEach((a, index) => {
     for (const b of objects.slice(index + 1)) {
       if (a.noun === b.noun) continue;
-      combinations.push([a.noun, b.noun].sort().join(' and '));
-      for (const relation of relationsOf(boxOf(a), boxOf(b))) {
-        if (relation === 'left of' || relation === 'above') combinations.push(`${a.noun} ${relation} ${b.noun}`);
-        else combinations.push(`${b.noun} ${relation === 'right of' ? 'left of' : 'above'} ${a.noun}`);
-      }
+      combinations.push(pairName(a.noun, b.noun));
+      for (const relation of relationsOf(boxOf(a), boxOf(b))) combinations.push(relationName(a.noun, relation, b.noun));
     }
   });
   return combinations;
@@ -135,8 +143,8 @@ export interface SceneOptions {
 export function drawScene(random: SeededRandom, options: SceneOptions): Scene {
   for (;;) {
     const scene: Scene = {
-      style: pick(random, options.styles ?? trainedStyles),
-      background: pick(random, backgrounds),
+      style: random.pick(options.styles ?? trainedStyles),
+      background: random.pick(backgrounds),
       objects: place(random, drawThings(random, options.kind)),
     };
     if (options.split === undefined || splitOf(scene) === options.split) return scene;
@@ -146,23 +154,26 @@ export function drawScene(random: SeededRandom, options: SceneOptions): Scene {
 /** Side of the larger pictures that quality fine-tuning draws, in pixels. */
 export const largeSide = 96;
 
+/** Side of a slot in them, and of a thing: a quarter larger. */
+export const largeSlotSize = 40;
+export const largeObjectSize = 35;
+
 /**
- * A still scene for a picture of {@link largeSide}: drawn at that side, things are a third larger than in a small picture,
- * 32 pixels, and stand on the grid of the tokens, farther apart.
+ * A still scene for a picture of {@link largeSide}: drawn at that side, things are a quarter larger than in a small
+ * picture and stand on the grid of the tokens, farther apart.
  */
 export function enlarged(scene: Scene): Scene {
-  const size = (objectSize * 4) / 3;
-  const [smallPlaces, largePlaces] = [pictureSize - objectSize, largeSide - size];
+  const [smallPlaces, largePlaces] = [pictureSize - slotSize, largeSide - largeSlotSize];
   const scale = largeSide / pictureSize;
   const place = (centre: number): number => {
-    const steps = Math.round((((centre - objectSize / 2) / smallPlaces) * largePlaces) / gridStep);
-    return (steps * gridStep + size / 2) / scale;
+    const steps = Math.round((((centre - slotSize / 2) / smallPlaces) * largePlaces) / gridStep);
+    return (steps * gridStep + largeSlotSize / 2) / scale;
   };
   const objects = scene.objects.map((object) => ({
     ...object,
     x: place(object.x),
     y: place(object.y),
-    size: size / scale,
+    size: largeObjectSize / scale,
   }));
   return { ...scene, objects };
 }
@@ -170,7 +181,7 @@ export function enlarged(scene: Scene): Scene {
 type Thing = Pick<SceneObject, 'noun' | 'color'>;
 
 function drawThings(random: SeededRandom, kind: SceneKind): Thing[] {
-  const color = (): Color => pick(random, colors);
+  const color = (): Color => random.pick(colors);
   const maybe = (): Color | undefined => (random.next() < 0.5 ? color() : undefined);
   const [a, b, c, d] = random.shuffled(nouns);
   switch (kind) {
@@ -204,16 +215,14 @@ function drawThings(random: SeededRandom, kind: SceneKind): Thing[] {
   }
 }
 
-/** Puts things on the grid, apart from one another: at most four fit. */
-export function place(random: SeededRandom, things: readonly Thing[], cells = pictureSize / gridStep): SceneObject[] {
-  const places = cells - objectSize / gridStep + 1;
+/** Puts things into slots on the grid that do not overlap: at most four fit. */
+export function place(random: SeededRandom, things: readonly Thing[]): SceneObject[] {
   for (;;) {
     const objects: SceneObject[] = [];
     for (const thing of things) {
       for (let attempt = 0; attempt < 20; attempt++) {
-        const x = random.integer(places) * gridStep + objectSize / 2;
-        const y = random.integer(places) * gridStep + objectSize / 2;
-        const apart = objects.every((o) => Math.max(Math.abs(o.x - x), Math.abs(o.y - y)) >= separation);
+        const [x, y] = [freePlace(random), freePlace(random)];
+        const apart = objects.every((o) => Math.max(Math.abs(o.x - x), Math.abs(o.y - y)) >= slotSize);
         if (!apart) continue;
         objects.push({ ...thing, x, y, size: objectSize });
         break;
@@ -221,6 +230,11 @@ export function place(random: SeededRandom, things: readonly Thing[], cells = pi
     }
     if (objects.length === things.length) return objects;
   }
+}
+
+/** Any centre of a slot along one side of the picture. */
+function freePlace(random: SeededRandom): number {
+  return random.integer((pictureSize - slotSize) / gridStep + 1) * gridStep + slotSize / 2;
 }
 
 export interface ClipOptions {
@@ -234,22 +248,22 @@ export function drawClip(random: SeededRandom, options: ClipOptions = {}): Scene
   for (;;) {
     const painted = random.next() < 0.7;
     const [a, b] = random.shuffled(nouns);
-    const motion: Motion = { kind: options.kind ?? pick(random, motionKinds), speed: 2 + random.integer(2) };
+    const motion: Motion = { kind: options.kind ?? random.pick(motionKinds), speed: 2 + random.integer(2) };
     const moving: SceneObject = {
       noun: a,
-      color: painted ? pick(random, colors) : undefined,
+      color: painted ? random.pick(colors) : undefined,
       size: motion.kind === 'grows' ? 16 : motion.kind === 'shrinks' ? 40 : objectSize,
       ...startOf(random, motion),
       motion,
     };
     const objects = [moving];
     if (random.next() < 0.25) {
-      const bystander = besides(random, moving, { noun: b, color: painted ? pick(random, colors) : undefined });
+      const bystander = besides(random, moving, { noun: b, color: painted ? random.pick(colors) : undefined });
       if (bystander) objects.push(bystander);
     }
     const scene: Scene = {
-      style: pick(random, options.styles ?? trainedStyles),
-      background: pick(random, backgrounds),
+      style: random.pick(options.styles ?? trainedStyles),
+      background: random.pick(backgrounds),
       objects,
     };
     if (options.split === undefined || splitOf(scene) === options.split) return scene;
@@ -259,9 +273,9 @@ export function drawClip(random: SeededRandom, options: ClipOptions = {}): Scene
 /** Where a motion may start so that it stays in the picture, or enters and leaves it. */
 function startOf(random: SeededRandom, { kind, speed }: Motion): { x: number; y: number } {
   const travel = speed * (clipFrames - 1);
-  const free = (): number => random.integer(6) * gridStep + objectSize / 2;
+  const free = (): number => freePlace(random);
   const near =
-    objectSize / 2 + random.integer(Math.floor((pictureSize - objectSize - travel) / gridStep) + 1) * gridStep;
+    slotSize / 2 + random.integer(Math.floor(Math.max(0, pictureSize - slotSize - travel) / gridStep) + 1) * gridStep;
   switch (kind) {
     case 'moves right':
       return { x: near, y: free() };
@@ -272,7 +286,7 @@ function startOf(random: SeededRandom, { kind, speed }: Motion): { x: number; y:
     case 'moves up':
       return { x: free(), y: pictureSize - near };
     case 'bounces':
-      return { x: free(), y: pictureSize - objectSize / 2 };
+      return { x: free(), y: pictureSize - slotSize / 2 };
     case 'grows':
     case 'shrinks': {
       const middle = (): number => 24 + random.integer(3) * gridStep;
@@ -283,7 +297,7 @@ function startOf(random: SeededRandom, { kind, speed }: Motion): { x: number; y:
     case 'enters':
       return { x: -objectSize / 2, y: free() };
     case 'leaves':
-      return { x: pictureSize - objectSize / 2 - 2 * gridStep, y: free() };
+      return { x: pictureSize - slotSize / 2 - gridStep, y: free() };
   }
 }
 
@@ -294,6 +308,11 @@ export interface Pose {
   readonly size: number;
   /** Radians, clockwise. */
   readonly angle: number;
+}
+
+/** Pixels a frame that something travels: half as many again for what enters or leaves. */
+export function travelOf({ kind, speed }: Motion): number {
+  return kind === 'enters' || kind === 'leaves' ? 1.5 * speed : speed;
 }
 
 /** The pose of a thing in a frame. What enters comes from the left, what leaves goes to the right. */
@@ -310,8 +329,8 @@ export function poseAt({ x, y, size, motion }: SceneObject, frame: number): Pose
     case 'moves down':
       return { x, y: y + way, size, angle: 0 };
     case 'bounces':
-      // A parabola of 8 frames and 32 (slow) or 40 pixels.
-      return { x, y: y - jump(frame % 8, 16 + 8 * motion.speed), size, angle: 0 };
+      // A parabola of 8 frames and 24 (slow) or 32 pixels.
+      return { x, y: y - jump(frame % 8, 8 + 8 * motion.speed), size, angle: 0 };
     case 'grows':
       return { x, y, size: size + way * 0.66, angle: 0 };
     case 'shrinks':
@@ -319,9 +338,8 @@ export function poseAt({ x, y, size, motion }: SceneObject, frame: number): Pose
     case 'spins':
       return { x, y, size, angle: ((motion.speed - 1) * frame * Math.PI) / 8 };
     case 'enters':
-      return { x: x + way, y, size, angle: 0 };
     case 'leaves':
-      return { x: x + 1.5 * way, y, size, angle: 0 };
+      return { x: x + travelOf(motion) * frame, y, size, angle: 0 };
   }
 }
 
@@ -339,8 +357,4 @@ function besides(random: SeededRandom, moving: SceneObject, thing: Thing): Scene
     if (apart) return still;
   }
   return undefined;
-}
-
-function pick<Item>(random: SeededRandom, items: readonly Item[]): Item {
-  return items[random.integer(items.length)];
 }
