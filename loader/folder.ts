@@ -1,8 +1,8 @@
 import { Emu3Error } from '../kernels/core/errors.js';
 import { memorySource } from './source.js';
 import type { ByteSource } from './source.js';
-import { httpExists, httpText, openHttpSource } from './source-http.js';
-import type { HttpOptions } from './source-http.js';
+import { httpExists, httpText, openHttpSource } from './http/source.js';
+import type { HttpOptions } from './http/request.js';
 
 /** A folder that holds a model, on disk, behind HTTP or in memory. Paths are relative, with forward slashes. */
 export interface ModelFolder {

@@ -6,6 +6,9 @@ import { expectError, rejection } from './support.js';
 
 type Handler = (request: IncomingMessage, response: ServerResponse, bytes: Uint8Array) => void;
 
+const once = { attempts: 1 };
+const quick = { firstDelay: 1 };
+
 let base = '';
 let sent = 0;
 let handler: Handler;
@@ -91,7 +94,7 @@ describe('models over HTTP', () => {
     ];
     for (const [header, mention, code] of answers) {
       handler = honest;
-      const source = await openHttpSource(`${base}model.safetensors`);
+      const source = await openHttpSource(`${base}model.safetensors`, { retry: once });
       handler = (_request, response) => void response.writeHead(206, header).end('abc');
       expectError(await rejection(source.read(8, 8)), code, mention);
     }
@@ -104,12 +107,107 @@ describe('models over HTTP', () => {
     expectError(await rejection(openHttpSource(`${base}x`)), 'io', '401', 'token');
     handler = (_request, response) => void response.writeHead(416).end();
     expectError(await rejection(openHttpSource(`${base}x`)), 'format', 'empty');
-    expectError(await rejection(openHttpSource('http://127.0.0.1:1/x')), 'io', 'CORS');
+    expectError(await rejection(openHttpSource('http://127.0.0.1:1/x', { retry: once })), 'io', 'CORS');
     const signal = AbortSignal.abort();
     expectError(await rejection(openHttpSource(`${base}x`, { signal })), 'aborted');
     handler = () => {};
     const late = rejection(openHttpSource(`${base}x`, { signal: AbortSignal.timeout(50) }));
     expectError(await late, 'aborted');
+  });
+
+  test('a connection that breaks is taken up where it broke', async () => {
+    const source = await openHttpSource(`${base}model.safetensors`, { retry: quick });
+    const asked: string[] = [];
+    handler = (request, response, file) => {
+      asked.push(request.headers.range ?? '');
+      const [first, last] =
+        /(\d+)-(\d+)$/
+          .exec(request.headers.range ?? '')
+          ?.slice(1)
+          .map(Number) ?? [];
+      const part = file.subarray(first, last + 1);
+      response.writeHead(206, {
+        'content-range': `bytes ${first}-${last}/${file.length}`,
+        'content-length': part.length,
+      });
+      // A third at a time, then the line goes dead.
+      if (part.length < 100) response.end(part);
+      else response.write(part.subarray(0, Math.ceil(part.length / 3)), () => response.destroy());
+    };
+    const read = await source.read(1000, 90_000);
+    expect(Buffer.compare(read, bytes.subarray(1000, 91_000))).toBe(0);
+    expect(asked.length).toBeGreaterThan(5);
+    expect(new Set(asked).size).toBe(asked.length);
+  });
+
+  test('a connection that never gets anywhere is given up', async () => {
+    const source = await openHttpSource(`${base}model.safetensors`, { retry: quick });
+    let tries = 0;
+    handler = (_request, response) => {
+      tries += 1;
+      response.destroy();
+    };
+    expectError(await rejection(source.read(0, 100)), 'io', 'could not be downloaded');
+    expect(tries).toBe(5);
+  });
+
+  test.each([429, 500, 502, 503, 504])('a server that is busy (%d) is asked again', async (status) => {
+    let busy = 3;
+    handler = (request, response, file) => {
+      if (busy-- > 0) response.writeHead(status, { 'retry-after': '0' }).end();
+      else honest(request, response, file);
+    };
+    const source = await openHttpSource(`${base}model.safetensors`, { retry: quick });
+    expect(source.size).toBe(bytes.length);
+    busy = Infinity;
+    const error = await rejection(openHttpSource(`${base}model.safetensors`, { retry: quick }));
+    expectError(error, 'io', String(status));
+  });
+
+  test('a server says how long to wait, and a signal ends the wait', async () => {
+    const started = performance.now();
+    handler = (_request, response) => void response.writeHead(429, { 'retry-after': '60' }).end();
+    const signal = AbortSignal.timeout(50);
+    expectError(await rejection(openHttpSource(`${base}model.safetensors`, { signal })), 'aborted');
+    expect(performance.now() - started).toBeLessThan(10_000);
+  });
+
+  test('a refusal is not asked again, and says why', async () => {
+    let tries = 0;
+    handler = (_request, response) => {
+      tries += 1;
+      response.writeHead(403, { 'x-error-message': 'Access to model a/b is restricted.' }).end();
+    };
+    expectError(await rejection(openHttpSource(`${base}x`)), 'io', '403', 'Access to model a/b is restricted.');
+    expect(tries).toBe(1);
+  });
+
+  test('a file that is replaced by one of the same size, or cut short, while it is read', async () => {
+    const tagged =
+      (tag: string): Handler =>
+      (request, response, file) => {
+        response.setHeader('etag', tag);
+        honest(request, response, file);
+      };
+    handler = tagged('"a"');
+    const source = await openHttpSource(`${base}model.safetensors`);
+    expect((await source.read(0, 8)).length).toBe(8);
+    handler = tagged('"b"');
+    expectError(await rejection(source.read(0, 8)), 'io', 'changed', 'other content');
+    handler = (_request, response) => void response.writeHead(416).end();
+    expectError(await rejection(source.read(0, 8)), 'io', 'changed');
+  });
+
+  test('a size other than the listed one', async () => {
+    const error = await rejection(openHttpSource(`${base}model.safetensors`, { size: 12 }));
+    expectError(error, 'format', 'listed with 12');
+  });
+
+  test('more bytes than were asked for are not taken', async () => {
+    const source = await openHttpSource(`${base}model.safetensors`);
+    handler = (_request, response, file) =>
+      void response.writeHead(206, { 'content-range': `bytes 0-7/${file.length}` }).end(file);
+    expectError(await rejection(source.read(0, 8)), 'format');
   });
 
   test('a page served in place of a missing file counts as missing', async () => {
