@@ -1,3 +1,4 @@
+import { spatialFactor } from '../../engine/models/vision/index.js';
 import { throwIfAborted } from '../../kernels/core/errors.js';
 import type { ChatRequest, UserMessage } from '../../loader/pipeline/chat.js';
 import type { Emu3 } from '../../loader/pipeline/emu3.js';
@@ -11,18 +12,22 @@ export interface EvaluatedOptions {
   /** Requests side by side. */
   batch: number;
   sampling: SamplingOptions & { guidance?: number; negativePrompt?: string };
+  /** Of the pictures it draws, pixels; default what the model's configuration says, square. */
+  side?: number | undefined;
 }
 
 /** Tokens of the longest answer; those of the world are shorter. */
 const longestAnswer = 48;
 
 /** A whole model as the evaluation asks it. */
-export function evaluatedModel(emu3: Emu3, { batch, sampling }: EvaluatedOptions): EvaluatedModel {
+export function evaluatedModel(emu3: Emu3, { batch, sampling, side }: EvaluatedOptions): EvaluatedModel {
+  const tokens = side === undefined ? undefined : side / spatialFactor(emu3.vision.config);
+  const shape = tokens === undefined ? { ratio: '1:1' } : { size: { height: tokens, width: tokens } };
   return {
     codebookSize: emu3.vision.config.codebook_size,
     draw: (requests, events) =>
       inBatches(requests, batch, events, async (group) => {
-        const asked = group.map((request) => ({ ...sampling, ...request, ratio: '1:1' }));
+        const asked = group.map((request) => ({ ...sampling, ...request, ...shape }));
         return (await emu3.generateBatch(asked, signalOf(events))).map(({ image }) => image);
       }),
     film: (requests, events) =>

@@ -2,6 +2,7 @@ import { InvalidArgumentError, Option, type Command } from 'commander';
 import { Emu3Error } from '../../../kernels/core/errors.js';
 import { contactSheet } from '../../nano/check/contact-sheet.js';
 import { fullAmounts, quickAmounts, suiteNames, type Amounts, type SuiteName } from '../../nano/eval/suite.js';
+import { largeSide, pictureSize } from '../../nano/world/scene.js';
 import { evaluatedModel } from '../evaluated-model.js';
 import { withModel } from '../open-model.js';
 import {
@@ -26,6 +27,7 @@ interface EvalOptions extends ModelChoice, SamplingChoice, Partial<Amounts> {
   output?: string;
   html?: string;
   grid?: string;
+  large?: boolean;
 }
 
 const defaultSeed = 1;
@@ -47,6 +49,10 @@ export function addEval(program: Command, terminal: Terminal): void {
     .option('--questions <n>', amountText('questions of each type and group', 'questions'), amountOption)
     .option('--clips <n>', amountText('clips of each motion and split', 'clips'), amountOption)
     .addOption(seedOption('of everything that is drawn by chance').default(defaultSeed))
+    .option(
+      '--large',
+      `pictures of ${largeSide} x ${largeSide} pixels, as quality fine-tuning draws them; GenEval alone`,
+    )
     .option('--batch <n>', 'pictures side by side', numberOption({ from: 1, to: 64, whole: true }), 8)
     .option('-o, --output <file>', 'write the figures as JSON')
     .option('--html <file>', 'write figures, pictures and clips as one HTML file')
@@ -78,7 +84,7 @@ async function evalModel(terminal: Terminal, options: EvalOptions): Promise<void
     });
   }
   const amounts = amountsOf(options);
-  const { seed = defaultSeed, batch } = options;
+  const { seed = defaultSeed, batch, large = false } = options;
   const sampling = samplingRequest(options);
   // The artwork, the checker and the report are heavy, and no other command needs them.
   const { Artwork } = await import('../../nano/world/draw.node.js');
@@ -88,18 +94,24 @@ async function evalModel(terminal: Terminal, options: EvalOptions): Promise<void
     terminal.err('rendering the artwork ...\n');
     const artwork = await Artwork.load();
     const progress = new Progress(terminal);
-    const evaluation = await evaluate(evaluatedModel(emu3, { batch, sampling }), artwork, {
-      suites: options.suite,
-      amounts,
-      seed,
-      signal: terminal.signal,
-      onWork: (suite, label, total) => progress.begin(`${suite}: ${label}`, total),
-    }).finally(() => progress.stop());
+    const evaluation = await evaluate(
+      evaluatedModel(emu3, { batch, sampling, side: large ? largeSide : undefined }),
+      artwork,
+      {
+        suites: options.suite,
+        large,
+        amounts,
+        seed,
+        signal: terminal.signal,
+        onWork: (suite, label, total) => progress.begin(`${suite}: ${label}`, total),
+      },
+    ).finally(() => progress.stop());
     const { temperature, topK, topP, guidance, negativePrompt } = { ...emu3.defaults, ...sampling };
     const head = {
       model: options.model ?? 'nano',
       adapter: device.choice.description,
       seed,
+      side: large ? largeSide : pictureSize,
       sampling: { temperature, topK, topP, guidance, negativePrompt },
       amounts,
     };

@@ -1,5 +1,5 @@
 import type { RgbImage } from '../../../tokenizer/index.js';
-import { objectSize, pictureSize, type Box } from '../world/scene.js';
+import { objectSizeAt, type Box } from '../world/scene.js';
 import type { Background, Color, Noun, Style } from '../world/words.js';
 import { takeOffBackground, type Foreground } from './background.js';
 import { findPatches, longerSide, type Patch } from './components.js';
@@ -96,7 +96,7 @@ export class SceneChecker {
   /** @throws Emu3Error `shape` for a picture that is not square, is smaller than 16 pixels or lacks bytes. */
   check(image: RgbImage, options: CheckOptions = {}): Sight {
     const foreground = takeOffBackground(labPicture(image));
-    const size = options.size ?? (objectSize * image.width) / pictureSize;
+    const size = options.size ?? objectSizeAt(image.width);
     const things: FoundThing[] = [];
     const unknown: Patch[] = [];
     for (const patch of patchesOf(foreground, size)) {

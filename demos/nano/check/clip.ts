@@ -1,6 +1,6 @@
 import { Emu3Error } from '../../../kernels/core/errors.js';
 import type { RgbImage } from '../../../tokenizer/index.js';
-import { objectSize, pictureSize } from '../world/scene.js';
+import { objectSizeAt } from '../world/scene.js';
 import type { Background, Color, Noun, Style } from '../world/words.js';
 import { foregroundThreshold, knownDistance, type FoundThing, type SceneChecker, type Sight } from './checker.js';
 import type { Patch } from './components.js';
@@ -74,7 +74,7 @@ export function watchClip(checker: SceneChecker, frames: readonly RgbImage[]): C
   const sights: Sight[] = [];
   for (const frame of frames) sights.push(checker.check(frame, { before: sights.at(-1)?.things ?? [] }));
   const side = frames[0].width;
-  const size = (objectSize * side) / pictureSize;
+  const size = objectSizeAt(side);
   const tracks = link(sights, size)
     .map((sightings) => describe(checker, sights, sightings, side, size))
     .sort((a, b) => weight(b) - weight(a));

@@ -1,7 +1,7 @@
 import { Emu3Error, throwIfAborted } from '../../../kernels/core/errors.js';
 import { SceneChecker } from '../check/checker.js';
 import type { SceneRenderer } from '../check/templates.js';
-import { pictureSize } from '../world/scene.js';
+import { largeSide, pictureSize } from '../world/scene.js';
 import { captions } from './captions.js';
 import { extension } from './extension.js';
 import { geneval } from './geneval.js';
@@ -27,8 +27,8 @@ export interface EvaluateOptions {
   readonly suites?: readonly SuiteName[] | undefined;
   readonly amounts: Amounts;
   readonly seed: number;
-  /** Side of the pictures in pixels; default that of the world. */
-  readonly side?: number;
+  /** Pictures of the larger size that quality fine-tuning draws: of GenEval alone. */
+  readonly large?: boolean;
   readonly signal?: AbortSignal | undefined;
   /** A piece of work begins, of so many requests; what is given back is told how many are done. */
   readonly onWork?: (suite: SuiteName, label: string, total: number) => (done: number) => void;
@@ -44,7 +44,7 @@ export interface Evaluation {
  * Measures a model of the nano world, suite by suite, each with its controls.
  *
  * @param renderer draws the true pictures and the checker's templates.
- * @throws Emu3Error `unsupported` for a suite asked for by name that the model cannot do, `argument` for amounts that are no
+ * @throws Emu3Error `unsupported` for a suite asked for by name that the model cannot do or that has no large pictures, `argument` for amounts that are no
  *   whole numbers from 1, `aborted`, and what the model throws.
  */
 export async function evaluate(
@@ -52,10 +52,12 @@ export async function evaluate(
   renderer: SceneRenderer,
   options: EvaluateOptions,
 ): Promise<Evaluation> {
-  const { amounts, seed, signal, side = pictureSize } = options;
+  const { amounts, seed, signal, large = false } = options;
+  const side = large ? largeSide : pictureSize;
   checkAmounts(amounts);
   const canRun = (name: SuiteName): boolean => suites[name].needs.some((ability) => model[ability] !== undefined);
   for (const name of options.suites ?? []) {
+    if (large && name !== 'geneval') throw onlySmall(name);
     if (canRun(name)) continue;
     throw new Emu3Error(`The model cannot do what the suite ${name} measures.`, {
       code: 'unsupported',
@@ -63,7 +65,7 @@ export async function evaluate(
       fix: `It needs: ${suites[name].needs.join(' or ')}. Leave the suite out.`,
     });
   }
-  const asked = suiteNames.filter((name) => options.suites?.includes(name) ?? true);
+  const asked = suiteNames.filter((name) => options.suites?.includes(name) ?? (!large || name === 'geneval'));
   const checker = new SceneChecker(renderer);
   const results: (SuiteResult & { seconds: number })[] = [];
   for (const name of asked.filter(canRun)) {
@@ -82,6 +84,14 @@ export async function evaluate(
     results.push({ ...result, seconds: (performance.now() - started) / 1000 });
   }
   return { results, left: asked.filter((name) => !canRun(name)) };
+}
+
+function onlySmall(name: SuiteName): Emu3Error {
+  return new Emu3Error(`The suite ${name} has no large pictures.`, {
+    code: 'unsupported',
+    where: name,
+    fix: 'Ask for large pictures of geneval alone.',
+  });
 }
 
 function checkAmounts(amounts: Amounts): void {

@@ -2,7 +2,7 @@ import type { RgbImage } from '../../../tokenizer/index.js';
 import type { SceneChecker } from '../check/checker.js';
 import type { SceneRenderer } from '../check/templates.js';
 import { hashString, SeededRandom } from '../world/random.js';
-import { clipFrames, type Scene, type Split } from '../world/scene.js';
+import { clipFrames, enlarged, largeSide, type Scene, type Split } from '../world/scene.js';
 import type { Ability, EvaluatedModel, WorkEvents } from './model.js';
 
 export const suiteNames = ['geneval', 'pope', 'questions', 'captions', 'video', 'extension', 'reconstruction'] as const;
@@ -115,7 +115,8 @@ export function seedsFor(context: SuiteContext, purpose: string, count: number):
 }
 
 export function pictureOf({ renderer, side }: SuiteContext, scene: Scene, frame = 0): RgbImage {
-  return { rgb: renderer.picture(scene, frame, side), width: side, height: side };
+  const shown = side === largeSide ? enlarged(scene) : scene;
+  return { rgb: renderer.picture(shown, frame, side), width: side, height: side };
 }
 
 export function clipOf(context: SuiteContext, scene: Scene): RgbImage[] {

@@ -53,6 +53,9 @@ export interface DocumentPosition {
   readonly pending: number | null;
 }
 
+/** Documents drawn at most until one fits a sequence. */
+const mostAttempts = 1000;
+
 /** Endless documents over corpora of stills and clips. A document follows from its 32-bit seed alone. */
 export class DocumentStream {
   private readonly random: SeededRandom;
@@ -81,9 +84,13 @@ export class DocumentStream {
     let last = this.pending ?? this.random.nextUint32();
     let started = false;
     const next = (): TokenDocument => {
-      if (started) last = this.random.nextUint32();
-      started = true;
-      return this.document(last);
+      for (let attempt = 1; ; attempt++) {
+        if (started) last = this.random.nextUint32();
+        started = true;
+        const document = this.document(last);
+        // The longest conversations are passed over; where nothing fits, packing says so.
+        if (document.ids.length <= shape.length || attempt === mostAttempts) return document;
+      }
     };
     const packed = packDocuments(next, shape, this.text.special.pad);
     this.pending = last;

@@ -103,7 +103,7 @@ const pretrainPictures: LanguageStage = {
   steps: 2800,
   batch: 4,
   length: 192,
-  documents: { ...documents, mixture: { draw: 0.6, ask: 0.25, tell: 0.12, compare: 0.03 } },
+  documents: { ...documents, mixture: { draw: 0.6, ask: 0.26, tell: 0.14 } },
   scenes: { stills: 8000 },
   visionWeight: 0.5,
   seedOffset: 1,

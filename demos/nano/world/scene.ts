@@ -158,6 +158,11 @@ export const largeSide = 96;
 export const largeSlotSize = 40;
 export const largeObjectSize = 35;
 
+/** Side of a thing in a picture of this side, pixels. */
+export function objectSizeAt(side: number): number {
+  return side === largeSide ? largeObjectSize : (objectSize * side) / pictureSize;
+}
+
 /**
  * A still scene for a picture of {@link largeSide}: drawn at that side, things are a quarter larger than in a small
  * picture and stand on the grid of the tokens, farther apart.
