@@ -31,7 +31,13 @@ const corpora: Corpora = {
 
 function streamOf(kinds: readonly DocumentKind[], options: object = {}, random = 11): DocumentStream {
   const mixture = Object.fromEntries(kinds.map((kind) => [kind, 1]));
-  const defaults = { captionDropout: 0, contextNoise: { share: 0, highest: 0 }, textWeight: 0.25, questions: 2 };
+  const defaults = {
+    captionDropout: 0,
+    contextNoise: { share: 0, highest: 0 },
+    learnsRead: false,
+    textWeight: 0.25,
+    questions: 2,
+  };
   return new DocumentStream(corpora, text, { ...defaults, ...options, mixture }, { random, pending: null });
 }
 
@@ -56,6 +62,20 @@ describe('training documents', () => {
       if (kind === 'draw' || kind === 'draw large' || kind === 'film') expect(visual, kind).toBeGreaterThan(0);
       else expect(visual, kind).toBe(0);
     }
+  });
+
+  it('learn the codes that are read where that is asked for, and pass over what fits no sequence', () => {
+    for (const kind of ['tell', 'ask', 'compare', 'tell clip', 'ask clip'] as const) {
+      const batch = streamOf([kind], { learnsRead: true }).nextBatch(shape);
+      const { visual, other } = learned(batch);
+      const read = Array.from(batch.ids).filter((id) => id >= special.visualStart).length;
+      expect(visual, kind).toBe(read);
+      expect(other, kind).toBe(learned(streamOf([kind]).nextBatch(shape)).other);
+    }
+    const short = { batch: 2, length: 60 };
+    const batch = streamOf(['draw', 'film']).nextBatch(short);
+    expect(batch.documents).toBeGreaterThan(0);
+    expect(() => streamOf(['film']).nextBatch({ batch: 2, length: 30 })).toThrow('longer than the 30');
   });
 
   it('weigh the words of drawings less than their codes', () => {
@@ -94,14 +114,26 @@ describe('training documents', () => {
     const position: unknown = JSON.parse(JSON.stringify(first.save()));
     const { random, pending } = position as { random: number; pending: number | null };
     const mixture = Object.fromEntries(documentKinds.map((kind) => [kind, 1]));
-    const options = { captionDropout: 0, contextNoise: { share: 0, highest: 0 }, textWeight: 0.25, questions: 2 };
+    const options = {
+      captionDropout: 0,
+      contextNoise: { share: 0, highest: 0 },
+      learnsRead: false,
+      textWeight: 0.25,
+      questions: 2,
+    };
     const resumed = new DocumentStream(corpora, text, { ...options, mixture }, { random, pending });
     for (let index = 3; index < 6; index++) expect(resumed.nextBatch(shape)).toEqual(batches[index]);
     expect(new SeededRandom(random).save()).toBe(random);
   });
 
   it('draw kinds in the shares of the mixture', () => {
-    const options = { captionDropout: 0, contextNoise: { share: 0, highest: 0 }, textWeight: 1, questions: 1 };
+    const options = {
+      captionDropout: 0,
+      contextNoise: { share: 0, highest: 0 },
+      learnsRead: false,
+      textWeight: 1,
+      questions: 1,
+    };
     const stream = new DocumentStream(
       corpora,
       text,

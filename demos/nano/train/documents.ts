@@ -39,6 +39,11 @@ export interface DocumentOptions {
   contextNoise: { share: number; highest: number };
   /** Weight of what is not a code in drawings: captions say little about one another, and the grammar is forced. */
   textWeight: number;
+  /**
+   * Whether the codes of pictures and clips that are asked or told about are learned too, as in pre-training, where they
+   * are pictures without a caption; else the text behind them alone.
+   */
+  learnsRead: boolean;
   /** Questions of a conversation. */
   questions: number;
 }
@@ -116,21 +121,23 @@ export class DocumentStream {
       }
       case 'tell': {
         const item = pick('stills');
-        return this.reading(documentIds(captionLastSample(fullCaption(item.scene), gridOf(item)), this.text));
+        const ids = documentIds(captionLastSample(fullCaption(item.scene), gridOf(item)), this.text);
+        return this.reading({ ids, labels: behindVision(ids, this.text.special) });
       }
       case 'tell clip': {
         const item = pick('clips');
-        return this.reading(documentIds(captionLastSample(fullClipCaption(item.scene), clipOf(item)), this.text));
+        const ids = documentIds(captionLastSample(fullClipCaption(item.scene), clipOf(item)), this.text);
+        return this.reading({ ids, labels: behindVision(ids, this.text.special) });
       }
       case 'ask': {
         const item = pick('stills');
         const turns = this.conversation(gridOf(item), () => drawQuestion(item.scene, random));
-        return conversationSample(turns, this.text);
+        return this.reading(conversationSample(turns, this.text));
       }
       case 'ask clip': {
         const item = pick('clips');
         const turns = this.conversation(clipOf(item), () => drawClipQuestion(item.scene, random));
-        return conversationSample(turns, this.text);
+        return this.reading(conversationSample(turns, this.text));
       }
       case 'compare': {
         const items = [pick('stills'), pick('stills')];
@@ -141,7 +148,7 @@ export class DocumentStream {
           { role: 'user', text, vision: items.map(gridOf) },
           { role: 'assistant', text: ` ${answer}` },
         ];
-        return conversationSample(turns, this.text);
+        return this.reading(conversationSample(turns, this.text));
       }
     }
   }
@@ -176,12 +183,21 @@ export class DocumentStream {
     return { ids: read, labels, weights };
   }
 
-  /** Everything behind the picture is learned, the picture itself is not. */
-  private reading(ids: readonly number[]): TokenDocument {
+  /** What is written about a picture or clip is learned, and its codes where the options say so. */
+  private reading({ ids, labels = ids }: TokenDocument): TokenDocument {
+    if (!this.options.learnsRead) return { ids, labels };
     const { special } = this.text;
-    const end = ids.indexOf(special.eoi);
-    return { ids, labels: ids.map((id, index) => (index > end ? id : ignoreIndex)) };
+    return {
+      ids,
+      labels: Array.from(labels, (label, index) => (isVisual(ids[index], special) ? ids[index] : label)),
+    };
   }
+}
+
+/** Labels of everything behind the picture. */
+function behindVision(ids: readonly number[], { eoi }: TextTokenizer['special']): number[] {
+  const end = ids.indexOf(eoi);
+  return ids.map((id, index) => (index > end ? id : ignoreIndex));
 }
 
 export function gridOf({ codes, side }: TokenizedScene): CodeGrid {

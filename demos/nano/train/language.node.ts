@@ -22,7 +22,7 @@ import { SeededRandom } from '../world/random.js';
 import { bestScored, corpusScene, tokenizedCorpus, type CorpusKind, type TokenizedScene } from './corpus.node.js';
 import { DocumentStream, type Corpora, type DocumentPosition } from './documents.js';
 import { addCodebookProjection, initialTransformerTensor, type Codebook } from './initialise.js';
-import { seed, textVocabularySize, transformerSizes, visionConfig, type LanguageStage } from './recipe.js';
+import { seed, textVocabularySize, transformerSizes, type LanguageStage } from './recipe.js';
 import { LossCurve, resumeRun, saveRun, type RunState } from './run-folder.node.js';
 import {
   destroyStageModel,
@@ -155,8 +155,8 @@ async function makeCorpora(
 
 function startFromNothing(device: Device, codebook: Codebook): StageModel {
   const { json, special, vocabularySize } = buildTokenizerJson(worldText(), {
-    vocabularySize: textVocabularySize + visionConfig.codebook_size,
-    visualCount: visionConfig.codebook_size,
+    vocabularySize: textVocabularySize + codebook.size,
+    visualCount: codebook.size,
   });
   const config = transformerConfig(special, vocabularySize);
   const shapes = transformerTensorShapes(config);

@@ -6,7 +6,7 @@ import type { AdamwHyper, LearningRateSchedule } from '../../../engine/train/opt
 /** Everything that decides the nano model, so that the training command gives it again. */
 export const seed = 20261122;
 
-/** Emu3's vision tokenizer at a sixteenth of its width or less: 64 x 64 pixels become 8 x 8 codes. */
+/** Emu3's vision tokenizer at a sixteenth of its width or less, as it is trained: 64 x 64 pixels become 8 x 8 codes. */
 export const visionConfig: Emu3VisionVQConfig = {
   codebook_size: 2048,
   embed_dim: 16,
@@ -33,6 +33,7 @@ export interface StageRecipe {
 }
 
 export const visionRecipe: StageRecipe & {
+  mergedCodes: number;
   clipFrames: number;
   clipEvery: number;
   reviveEvery: number;
@@ -40,7 +41,9 @@ export const visionRecipe: StageRecipe & {
   reviveUntil: number;
 } = {
   name: 'tokenizer',
-  steps: 4200,
+  /** Entries that the codebook is merged to when it is trained. */
+  mergedCodes: 192,
+  steps: 9000,
   /** Pictures of a step: few, as many small steps go further than few large ones. */
   batch: 2,
   /** Frames of the one clip that a clip step trains on. */
@@ -92,19 +95,20 @@ export interface LanguageStage extends StageRecipe {
 
 const documents = {
   captionDropout: 0.1,
-  contextNoise: { share: 0.5, highest: 0.3 },
+  contextNoise: { share: 0.3, highest: 0.2 },
   textWeight: 0.1,
+  learnsRead: true,
   questions: 3,
 };
 
 /** Pre-training, stage 1: text and pictures. */
 const pretrainPictures: LanguageStage = {
   name: 'pretrain-1',
-  steps: 2800,
-  batch: 4,
-  length: 192,
+  steps: 7000,
+  batch: 2,
+  length: 384,
   documents: { ...documents, mixture: { draw: 0.6, ask: 0.26, tell: 0.14 } },
-  scenes: { stills: 8000 },
+  scenes: { stills: 12_000 },
   visionWeight: 0.5,
   seedOffset: 1,
   schedule: (totalSteps) => ({ kind: 'cosine', peak: 3e-3, final: 1e-3, warmupSteps: 80, totalSteps }),
@@ -116,14 +120,12 @@ const pretrainPictures: LanguageStage = {
 const pretrainVideo: LanguageStage = {
   ...pretrainPictures,
   name: 'pretrain-2',
-  steps: 1600,
-  batch: 3,
-  length: 256,
+  steps: 3500,
   documents: {
     ...documents,
     mixture: { draw: 0.35, ask: 0.15, tell: 0.06, compare: 0.02, film: 0.28, 'ask clip': 0.1, 'tell clip': 0.04 },
   },
-  scenes: { stills: 8000, clips: 1200 },
+  scenes: { stills: 12_000, clips: 1500 },
   seedOffset: 2,
   schedule: (totalSteps) => ({ kind: 'cosine', peak: 1.5e-3, final: 2e-5, warmupSteps: 40, totalSteps }),
 };
@@ -135,7 +137,11 @@ const understandCaptions: LanguageStage = {
   ...pretrainVideo,
   name: 'understand-1',
   steps: 250,
-  documents: { ...documents, mixture: { tell: 0.4, 'tell clip': 0.15, ask: 0.2, draw: 0.15, film: 0.1 } },
+  documents: {
+    ...documents,
+    learnsRead: false,
+    mixture: { tell: 0.4, 'tell clip': 0.15, ask: 0.2, draw: 0.15, film: 0.1 },
+  },
   seedOffset: 3,
   schedule: (totalSteps) => ({ kind: 'cosine', peak: 5e-4, final: 2e-4, warmupSteps: 20, totalSteps }),
 };
@@ -144,9 +150,10 @@ const understandCaptions: LanguageStage = {
 const understandInstructions: LanguageStage = {
   ...pretrainVideo,
   name: 'understand-2',
-  steps: 350,
+  steps: 400,
   documents: {
     ...documents,
+    learnsRead: false,
     mixture: { ask: 0.5, compare: 0.05, 'ask clip': 0.2, tell: 0.05, draw: 0.12, film: 0.08 },
   },
   seedOffset: 4,
@@ -169,7 +176,7 @@ export const qualityStage: LanguageStage = {
     contextNoise: { share: 0.25, highest: 0.2 },
     mixture: { 'draw large': 0.5, draw: 0.3, film: 0.1, ask: 0.1 },
   },
-  scenes: { stills: 8000, clips: 1200, 'large stills': 1000 },
+  scenes: { stills: 12_000, clips: 1500, 'large stills': 1000 },
   bestShare: 0.5,
   seedOffset: 5,
   schedule: (totalSteps) => ({

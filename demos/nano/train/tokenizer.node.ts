@@ -30,6 +30,7 @@ import {
   type Scene,
 } from '../world/scene.js';
 import { initialiseVision } from './initialise.js';
+import { mergeCodebook } from './merge-codebook.js';
 import { seed, visionConfig, visionRecipe } from './recipe.js';
 import { LossCurve, resumeRun, saveRun, type RunState } from './run-folder.node.js';
 
@@ -51,11 +52,11 @@ export async function trainNanoTokenizer(device: Device, options: TrainStageOpti
   const steps = options.steps ?? visionRecipe.steps;
   const artwork = await Artwork.load();
   const random = new SeededRandom(seed);
-  const weights = await startWeights(device, options.from, random);
+  const { config, weights } = await startWeights(device, options.from, random);
 
   // A tokenizer that has a codebook keeps it.
   const quantizeFrom = options.from === undefined ? Math.floor(steps * visionRecipe.quantizeFrom) : 0;
-  const trainer = await VisionTrainer.create(device, visionConfig, weights, {
+  const trainer = await VisionTrainer.create(device, config, weights, {
     shapes: [
       { batch: visionRecipe.batch, frames: 1, height: pictureSize, width: pictureSize },
       { batch: 1, frames: visionRecipe.clipFrames, height: pictureSize, width: pictureSize },
@@ -74,7 +75,7 @@ export async function trainNanoTokenizer(device: Device, options: TrainStageOpti
     extra: { shapes: weights.statistics.shapes, read: (name) => weights.read(name) },
     optimization: trainer.optimization,
     config: JSON.parse(
-      JSON.stringify({ visionConfig, visionRecipe, steps, seed, from: options.from ?? null }),
+      JSON.stringify({ visionConfig: config, visionRecipe, steps, seed, from: options.from ?? null }),
     ) as RunState['config'],
   };
   const curve = new LossCurve(options.run, 'tokenizer-curve');
@@ -115,28 +116,37 @@ export async function trainNanoTokenizer(device: Device, options: TrainStageOpti
     },
     signal: options.signal,
   });
-  await exportVisionTokenizer(options.output, weights);
+  // Codes used since the codebook settled.
+  const counts = await trainer.codeCounts();
   trainer.destroy();
+  const trained = { size: config.codebook_size, dimension: config.embed_dim, values: await weights.read(codebookName) };
+  const codebook = mergeCodebook(trained, counts, visionRecipe.mergedCodes);
+  await exportVisionTokenizer(options.output, { ...config, codebook_size: codebook.size }, weights, codebook.values);
   weights.destroy();
 }
 
-async function startWeights(device: Device, from: string | undefined, random: SeededRandom): Promise<VisionWeights> {
+async function startWeights(
+  device: Device,
+  from: string | undefined,
+  random: SeededRandom,
+): Promise<{ config: Emu3VisionVQConfig; weights: VisionWeights }> {
   if (from !== undefined) {
     const folder = diskFolder(from);
     compareConfigs(parseVisionConfig(await folder.readText('config.json'), from), from);
-    const { weights, tokenizer } = await loadVisionTokenizer(device, folder, { training: true });
+    const { config, weights, tokenizer } = await loadVisionTokenizer(device, folder, { training: true });
     await tokenizer.destroy();
-    return weights;
+    return { config, weights };
   }
   const shapes = visionTensorShapes(visionConfig);
   const weights = VisionWeights.create(device, shapes, { training: true });
   initialiseVision(shapes, (name, values) => weights.write(name, values), weights.names, random);
-  return weights;
+  return { config: visionConfig, weights };
 }
 
-/** @throws Emu3Error `config` when the tokenizer to go on from is another one than the recipe's. */
+/** @throws Emu3Error `config` when the tokenizer to go on from is another one than the recipe's; it may have other codes. */
 function compareConfigs(found: Emu3VisionVQConfig, where: string): void {
   for (const [field, value] of Object.entries(visionConfig)) {
+    if (field === 'codebook_size') continue;
     const other = found[field as keyof Emu3VisionVQConfig];
     if (JSON.stringify(other) === JSON.stringify(value)) continue;
     throw new Emu3Error(`The tokenizer has ${field} ${JSON.stringify(other)}, the recipe ${JSON.stringify(value)}.`, {
@@ -182,18 +192,26 @@ function drawClipFrames(artwork: Artwork, random: SeededRandom): Uint8Array<Arra
   return frames.slice(first, first + visionRecipe.clipFrames);
 }
 
+const codebookName = 'quantize.embedding.weight';
+
 /** Writes the tokenizer as config.json and model.safetensors (bf16), with the hub's names. */
-async function exportVisionTokenizer(folder: string, weights: VisionWeights): Promise<void> {
+async function exportVisionTokenizer(
+  folder: string,
+  vision: Emu3VisionVQConfig,
+  weights: VisionWeights,
+  codebook: Float32Array,
+): Promise<void> {
   const config = {
     architectures: ['Emu3VisionVQModel'],
     model_type: 'Emu3VisionVQ',
-    ...visionConfig,
+    ...vision,
     torch_dtype: 'bfloat16',
   };
-  const shapes = visionTensorShapes(visionConfig);
+  const shapes = visionTensorShapes(vision);
   const tensors: TensorToWrite[] = [];
   for (const name of weights.names) {
-    tensors.push({ name, dtype: 'BF16', shape: shapes.get(name) ?? [], values: await weights.read(name) });
+    const values = name === codebookName ? codebook : await weights.read(name);
+    tensors.push({ name, dtype: 'BF16', shape: shapes.get(name) ?? [], values });
   }
   for (const [name, count] of weights.batchesTracked) {
     tensors.push({ name, dtype: 'I64', shape: [], values: BigInt64Array.of(BigInt(count)) });
