@@ -8,6 +8,8 @@ import { SeededRandom } from '../../demos/nano/world/random.js';
 import {
   drawClip,
   drawScene,
+  enlarged,
+  largeSide,
   pictureSize,
   sceneKinds,
   travelOf,
@@ -56,7 +58,8 @@ function share(
   const sum = { right: 0, things: 0, extra: 0, background: 0, style: 0, scenes: 0 };
   for (const kind of sceneKinds) {
     for (let index = 0; index < perKind; index++) {
-      const scene = drawScene(random, { kind, styles });
+      const drawn = drawScene(random, { kind, styles });
+      const scene = side === largeSide ? enlarged(drawn) : drawn;
       const { right, things, extra, sight } = compare(scene, imageOf(change(artwork.picture(scene, 0, side), index)));
       sum.right += right;
       sum.things += things;
@@ -94,7 +97,7 @@ describe('the checker on pictures', () => {
   });
 
   it('finds everything in larger pictures', () => {
-    const figures = share((rgb) => rgb, 4, 96);
+    const figures = share((rgb) => rgb, 4, largeSide);
     expect(figures.right).toBeGreaterThanOrEqual(0.99);
     expect(figures.extra).toBe(0);
   });
