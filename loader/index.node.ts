@@ -1,6 +1,8 @@
 /** The loader with files on disk: everything of index.ts, and what needs Node. */
 export * from './index.js';
 export { diskFolder } from './folder.node.js';
+export { openHubFolder } from './hub/folder.node.js';
+export type { HubFile, HubFolder, HubOptions } from './hub/folder.node.js';
 export { openFileSource } from './source.node.js';
 export { diskFileSystem, replaceFile } from './atomic.node.js';
 export type { SaveFileSystem, WriteHandle } from './atomic.node.js';

@@ -4,8 +4,6 @@ export type { ByteSource } from './source.js';
 export { openHttpSource } from './http/source.js';
 export type { HttpSourceOptions } from './http/source.js';
 export type { HttpOptions, HttpRetry } from './http/request.js';
-export { openHubFolder } from './hub/folder.js';
-export type { HubFile, HubFolder, HubOptions } from './hub/folder.js';
 export { memoryFolder, urlFolder } from './folder.js';
 export type { ModelFolder } from './folder.js';
 export { readAhead } from './read-ahead.js';

@@ -1,7 +1,7 @@
 import { createServer } from 'node:http';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { encodeSafetensors, openCheckpoint, openHubFolder } from '../../loader/index.js';
+import { encodeSafetensors, openCheckpoint, openHubFolder } from '../../loader/index.node.js';
 import { expectError, rejection } from './support.js';
 
 const commit = '0123456789abcdef0123456789abcdef01234567';

@@ -31,7 +31,7 @@ export interface HubFolder extends ModelFolder {
 const defaultHub = 'https://huggingface.co';
 
 /**
- * Opens a model of the hub: the revision is resolved to a commit and its files are listed; content is read with range
+ * Opens a model of the hub (in Node, as the hub's client cannot be bundled for browsers; `urlFolder` reads there): the revision is resolved to a commit and its files are listed; content is read with range
  * requests when it is asked for, its size compared with the listing.
  *
  * @param repository `owner/name`.
