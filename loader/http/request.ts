@@ -175,7 +175,7 @@ function sleep(milliseconds: number, signal: AbortSignal | undefined): Promise<v
       signal?.removeEventListener('abort', end);
       resolve();
     };
-    const timer = setTimeout(end, milliseconds);
+    const timer = setTimeout(end, signal?.aborted === true ? 0 : milliseconds);
     signal?.addEventListener('abort', end);
   });
 }

@@ -47,7 +47,10 @@ export async function openHttpSource(url: string, options: HttpSourceOptions = {
       const read = async (): Promise<void> => {
         const [first, last] = [offset + received, offset + length - 1];
         const response = await request(url, `bytes=${first}-${last}`, asked);
-        if (response.status === 416) throw changedError(url, total, undefined);
+        if (response.status === 416) {
+          await response.body?.cancel();
+          throw changedError(url, total, undefined);
+        }
         const range = await requireRange(response, url);
         if (range.total !== total || (tag !== null && range.tag !== null && range.tag !== tag)) {
           await response.body?.cancel();
@@ -58,7 +61,7 @@ export async function openHttpSource(url: string, options: HttpSourceOptions = {
           await response.body?.cancel();
           throw truncatedError(url, offset, length, received + Math.max(0, range.last - range.first + 1));
         }
-        for await (const chunk of chunksOf(response, url, signal)) {
+        for await (const chunk of chunksOf(response, url, asked.signal)) {
           if (received + chunk.length > length) throw truncatedError(url, offset, length, received + chunk.length);
           bytes.set(chunk, received);
           received += chunk.length;

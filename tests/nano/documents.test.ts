@@ -29,16 +29,17 @@ const corpora: Corpora = {
   clips: corpus('clips', 4, 3),
 };
 
+const plain = {
+  captionDropout: 0,
+  contextNoise: { share: 0, highest: 0 },
+  learnsRead: false,
+  textWeight: 0.25,
+  questions: 2,
+};
+
 function streamOf(kinds: readonly DocumentKind[], options: object = {}, random = 11): DocumentStream {
   const mixture = Object.fromEntries(kinds.map((kind) => [kind, 1]));
-  const defaults = {
-    captionDropout: 0,
-    contextNoise: { share: 0, highest: 0 },
-    learnsRead: false,
-    textWeight: 0.25,
-    questions: 2,
-  };
-  return new DocumentStream(corpora, text, { ...defaults, ...options, mixture }, { random, pending: null });
+  return new DocumentStream(corpora, text, { ...plain, ...options, mixture }, { random, pending: null });
 }
 
 /** Learned targets of a batch: how many are visual tokens, how many not. */
@@ -114,30 +115,16 @@ describe('training documents', () => {
     const position: unknown = JSON.parse(JSON.stringify(first.save()));
     const { random, pending } = position as { random: number; pending: number | null };
     const mixture = Object.fromEntries(documentKinds.map((kind) => [kind, 1]));
-    const options = {
-      captionDropout: 0,
-      contextNoise: { share: 0, highest: 0 },
-      learnsRead: false,
-      textWeight: 0.25,
-      questions: 2,
-    };
-    const resumed = new DocumentStream(corpora, text, { ...options, mixture }, { random, pending });
+    const resumed = new DocumentStream(corpora, text, { ...plain, mixture }, { random, pending });
     for (let index = 3; index < 6; index++) expect(resumed.nextBatch(shape)).toEqual(batches[index]);
     expect(new SeededRandom(random).save()).toBe(random);
   });
 
   it('draw kinds in the shares of the mixture', () => {
-    const options = {
-      captionDropout: 0,
-      contextNoise: { share: 0, highest: 0 },
-      learnsRead: false,
-      textWeight: 1,
-      questions: 1,
-    };
     const stream = new DocumentStream(
       corpora,
       text,
-      { ...options, mixture: { draw: 1, 'tell clip': 0 } },
+      { ...plain, textWeight: 1, questions: 1, mixture: { draw: 1, 'tell clip': 0 } },
       {
         random: 1,
         pending: null,

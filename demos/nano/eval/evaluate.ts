@@ -44,8 +44,8 @@ export interface Evaluation {
  * Measures a model of the nano world, suite by suite, each with its controls.
  *
  * @param renderer draws the true pictures and the checker's templates.
- * @throws Emu3Error `unsupported` for a suite asked for by name that the model cannot do or that has no large pictures, `argument` for amounts that are no
- *   whole numbers from 1, `aborted`, and what the model throws.
+ * @throws Emu3Error `unsupported` for a suite asked for by name that the model cannot do or that has no large pictures,
+ *   `argument` for amounts that are no whole numbers from 1, `aborted`, and what the model throws.
  */
 export async function evaluate(
   model: EvaluatedModel,
