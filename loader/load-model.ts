@@ -63,7 +63,7 @@ export interface LoadQuantizedOptions extends Omit<LoadOptions, 'training'> {
 }
 
 /**
- * As {@link loadTransformer}, with the linear layers packed on the GPU as their rows arrive: their f32 values are never
+ * As {@link loadTransformer}, with the matrices packed on the GPU as their rows arrive: their f32 values are never
  * there, neither on the GPU nor, but for a tile, on the host. Layers whose inputs are no multiple of 32 stay f32.
  *
  * @throws Emu3Error of {@link loadTransformer}.

@@ -7,15 +7,11 @@ import { largeSizes, type KernelCase } from './types.js';
 const formats: readonly QuantizationFormat[] = ['q4', 'q8'];
 
 /** Any bits are levels; the scales are halves of 2^-6, of two groups a word. */
-function packedWeight(bench: Workbench, format: QuantizationFormat, out: number, features: number): QuantizedTensors {
+function packedWeight(bench: Workbench, format: QuantizationFormat, out: number, features: number): QuantizedTensors[] {
   const shapes = quantizedShapes(format, [out, features]);
   const scales = new Uint32Array(shapes.scales[0] * shapes.scales[1]).fill(0x24002400);
-  return {
-    format,
-    shape: [out, features],
-    data: bench.integers(shapes.data, 2 ** 32),
-    scales: bench.given(shapes.scales, 'u32', scales),
-  };
+  const data = bench.integers(shapes.data, 2 ** 32);
+  return [{ format, shape: [out, features], data, scales: bench.given(shapes.scales, 'u32', scales) }];
 }
 
 function projection(name: string, format: QuantizationFormat, rows: number, features: number, out: number): KernelCase {

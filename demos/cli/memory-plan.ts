@@ -64,7 +64,7 @@ function planOf(graph: Graph, outputs: readonly Tensor[]): ArenaPlan {
   return { arena, withoutReuse: temporaryBytes, dispatches: calls.length };
 }
 
-/** Bytes of weights on the GPU: f32, each starting at a multiple of 256 bytes, or a transformer's linear layers packed. */
+/** Bytes of weights on the GPU: f32, each starting at a multiple of 256 bytes, or a transformer's matrices packed. */
 export function weightBytes(shapes: TensorShapes, format: WeightFormat = 'f32'): number {
   const packed = format === 'f32' ? undefined : chooseFormats(shapes, format);
   let words = 0;

@@ -144,7 +144,7 @@ export interface ModelChoice extends RunChoice {
 /** {@link addRunOptions}, and in what form the transformer is loaded. */
 export function addModelOptions(command: Command): Command {
   command
-    .addOption(weightsOption('how linear layers are kept on the GPU; q8 and q4 pack them while loading (default: f32)'))
+    .addOption(weightsOption('how matrices are kept on the GPU; q8 and q4 pack them while loading (default: f32)'))
     .option('--lora-folder <folder>', 'folder of low-rank adapters for the model, as PEFT saves them');
   return addRunOptions(command);
 }

@@ -1,7 +1,8 @@
-import { embeddingGather, embeddingGradient } from '../../kernels/embedding/index.js';
+import { embeddingGather, embeddingGatherQuantized, embeddingGradient } from '../../kernels/embedding/index.js';
 import { elementCount } from '../../kernels/core/types.js';
 import type { DType } from '../../kernels/core/types.js';
 import type { Graph, Tensor } from '../graph/index.js';
+import type { QuantizedTensors } from './quantized-linear.js';
 
 export interface EmbeddingOptions {
   /** Id whose row of the table gets a gradient of exactly zero; none when left out. */
@@ -37,6 +38,38 @@ export function embedding(graph: Graph, ids: Tensor, table: Tensor, options: Emb
       });
       return [undefined, tableGradient];
     },
+  });
+  return out;
+}
+
+/**
+ * Rows of a packed table by `ids` (u32, any shape): `[rows, features]`. An id outside the table gives zeros. The table is
+ * frozen: it has no gradient.
+ *
+ * @param shards of the table, all its rows in order.
+ */
+export function quantizedEmbedding(
+  graph: Graph,
+  ids: Tensor,
+  shards: readonly QuantizedTensors[],
+  options: { dtype?: DType } = {},
+): Tensor {
+  const rows = elementCount(ids.shape);
+  const [, features = 0] = shards[0].shape;
+  const out = graph.temporary([rows, features], options.dtype ?? 'f32', `embedding of ${ids.label}`);
+  let first = 0;
+  const calls = shards.map((table, index) => {
+    const call = embeddingGatherQuantized(graph.traits, { ids, table, out, first, clear: index === 0 });
+    first += table.shape[0];
+    return call;
+  });
+  const tables = shards.flatMap(({ data, scales }) => [data, scales]);
+  graph.node({
+    name: 'quantized embedding',
+    inputs: [ids, ...tables],
+    outputs: [out],
+    calls,
+    backward: () => [ids, ...tables].map(() => undefined),
   });
   return out;
 }

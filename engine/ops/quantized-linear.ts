@@ -3,21 +3,28 @@ import type { DType } from '../../kernels/core/types.js';
 import type { QuantizedOperands } from '../../kernels/quantize/format.js';
 import { quantizedMatmul, quantizedMatmulInputGradient } from '../../kernels/quantized-matmul/index.js';
 import type { Graph, Tensor } from '../graph/index.js';
+import { joinColumns } from './slice.js';
 
-/** A packed weight as tensors of a graph; see `quantizedTensors`. */
+/** A shard of a packed weight as tensors of a graph; see `quantizedTensors`. */
 export type QuantizedTensors = QuantizedOperands<Tensor>;
 
 /**
  * x Wt for a packed weight W [out, in]: x [.., in] gives [.., out]. Differentiable with respect to x alone.
  *
+ * @param shards of the weight, all its rows in order.
  * @throws Emu3Error `shape` when x does not end in as many features as the weight reads.
  */
 export function quantizedLinear(
   graph: Graph,
   x: Tensor,
-  weight: QuantizedTensors,
+  shards: readonly QuantizedTensors[],
   options: { dtype?: DType } = {},
 ): Tensor {
+  const parts = shards.map((shard) => shardLinear(graph, x, shard, options));
+  return parts.length === 1 ? parts[0] : joinColumns(graph, parts);
+}
+
+function shardLinear(graph: Graph, x: Tensor, weight: QuantizedTensors, options: { dtype?: DType }): Tensor {
   const [outputs = 0, inputs = 0] = weight.shape;
   if (x.shape.length < 1 || x.shape.at(-1) !== inputs) {
     throw new Emu3Error(`A layer of ${inputs} inputs cannot read [${x.shape.join(', ')}].`, {

@@ -1,4 +1,4 @@
-import { concatenateForward, copyWindow } from '../../kernels/slice/index.js';
+import { concatenateForward, copyWindow, placeColumns } from '../../kernels/slice/index.js';
 import { elementCount } from '../../kernels/core/types.js';
 import type { Graph, Tensor } from '../graph/graph.js';
 
@@ -60,6 +60,25 @@ export function concatenate(graph: Graph, a: Tensor, b: Tensor): Tensor {
       gradient && slice(graph, gradient, 0, rowsA),
       gradient && slice(graph, gradient, rowsA, rowsB),
     ],
+  });
+  return out;
+}
+
+/** Tensors that differ in their last axis alone, side by side along it: [.., N], [.., M], .. to [.., N + M + ..]. */
+export function joinColumns(graph: Graph, parts: readonly Tensor[]): Tensor {
+  const [first] = parts;
+  const axis = first.shape.length - 1;
+  const starts = [0];
+  for (const part of parts) starts.push(starts[starts.length - 1] + part.shape[axis]);
+  const shape = [...first.shape.slice(0, axis), starts[parts.length]];
+  const out = graph.temporary(shape, first.dtype, `${first.label} and ${parts.length - 1} more`);
+  graph.node({
+    name: 'join columns',
+    inputs: parts,
+    outputs: [out],
+    calls: parts.map((x, index) => placeColumns(graph.traits, { x, out, start: starts[index] })),
+    backward: ([gradient]) =>
+      parts.map((part, index) => gradient && slice(graph, gradient, starts[index], part.shape[axis], axis)),
   });
   return out;
 }

@@ -1,6 +1,6 @@
 export {
   chooseFormats,
-  isTransformerLinear,
+  isTransformerMatrix,
   QuantizedParameters,
   type FillParameters,
   type QuantizationChoice,

@@ -3,11 +3,13 @@ import { quantizationGroup, quantizedShapes, type QuantizationFormat } from '../
 import type { Device } from '../device.js';
 import type { Graph } from '../graph/index.js';
 import {
+  embeddingTable,
   plainWeights,
   storeLookup,
   type TransformerWeights,
   type WeightBinding,
 } from '../models/transformer/weights.js';
+import { quantizedEmbedding } from '../ops/embedding.js';
 import { quantizedLinear } from '../ops/quantized-linear.js';
 import { ParameterStore } from '../parameters.js';
 import { copyTensor, type GpuTensor } from '../tensor.js';
@@ -22,21 +24,23 @@ import {
   type QuantizedWeight,
 } from './weight.js';
 
-/** Whether a parameter of the transformer is a linear layer's weight: those of the layers and the head. */
-export function isTransformerLinear(name: string): boolean {
-  return /^model\.layers\.\d+\.(self_attn\.[qkvo]|mlp\.(gate|up|down))_proj\.weight$|^lm_head\.weight$/.test(name);
+/** Whether a parameter of the transformer can be packed: linear layers, the embedding table and the head; not norms. */
+export function isTransformerMatrix(name: string): boolean {
+  return /^model\.layers\.\d+\.(self_attn\.[qkvo]|mlp\.(gate|up|down))_proj\.weight$|^(lm_head|model\.embed_tokens)\.weight$/.test(
+    name,
+  );
 }
 
 /**
- * Formats of a transformer's linear layers: one for all that can be cut into groups of 32 inputs, the others staying in
- * f32, or one chosen for each, where undefined keeps it in f32.
+ * Formats of a transformer's matrices: one for all that can be cut into groups of 32 inputs, the others staying in f32,
+ * or one chosen for each, where undefined keeps it in f32.
  */
 export type QuantizationChoice = QuantizationFormat | ((name: string) => QuantizationFormat | undefined);
 
 /**
- * What is to be packed: names of linear layers and their formats, in the order of the parameters.
+ * What is to be packed: names of matrices and their formats, in the order of the parameters.
  *
- * @throws Emu3Error `shape` when a layer chosen by name cannot be cut into groups.
+ * @throws Emu3Error `shape` when a matrix chosen by name cannot be cut into groups.
  */
 export function chooseFormats(
   shapes: ReadonlyMap<string, readonly number[]>,
@@ -44,7 +48,7 @@ export function chooseFormats(
 ): Map<string, QuantizationFormat> {
   const chosen = new Map<string, QuantizationFormat>();
   for (const [name, shape] of shapes) {
-    if (!isTransformerLinear(name)) continue;
+    if (!isTransformerMatrix(name)) continue;
     const whole = shape[1] % quantizationGroup === 0;
     const format = typeof choice === 'function' ? choice(name) : whole ? choice : undefined;
     if (format === undefined) continue;
@@ -63,19 +67,21 @@ export interface FillParameters {
 export interface QuantizeParametersOptions {
   /** Default q4. */
   format?: QuantizationChoice;
+  /** Most bytes of a shard of a weight; default the device's storage binding size. */
+  shardBytes?: number;
   signal?: AbortSignal;
   /** Called after each packed weight. */
   onProgress?: (done: number, total: number, name: string) => void;
 }
 
 /**
- * A transformer's parameters with linear layers packed, embeddings and norms f32. They decode and score as they are, and
- * train through adapters beside them.
+ * A transformer's parameters with its matrices packed and its norms f32. They decode and score as they are, and train
+ * through adapters beside them.
  */
 export class QuantizedParameters implements WeightBinding {
   /** Of all parameters by hub name, packed or not. */
   readonly shapes: ReadonlyMap<string, readonly number[]>;
-  /** The packed linear layers, by their hub names. */
+  /** The packed matrices, by their hub names. */
   readonly weights: ReadonlyMap<string, QuantizedWeight>;
   /** Error of each packed weight. */
   readonly errors: ReadonlyMap<string, QuantizationError>;
@@ -104,6 +110,7 @@ export class QuantizedParameters implements WeightBinding {
     shapes: ReadonlyMap<string, readonly number[]>,
     choice: QuantizationChoice,
     fill: FillParameters,
+    shardBytes?: number,
   ): Promise<QuantizedParameters> {
     const formats = chooseFormats(shapes, choice);
     const weights = new Map<string, QuantizedWeight>();
@@ -112,7 +119,7 @@ export class QuantizedParameters implements WeightBinding {
     const parameters = new QuantizedParameters(shapes, weights, errors, full);
     try {
       for (const [name, format] of formats) {
-        weights.set(name, createQuantizedWeight(device, format, shapes.get(name) ?? [], name));
+        weights.set(name, createQuantizedWeight(device, format, shapes.get(name) ?? [], name, shardBytes));
       }
       for (const name of shapes.keys()) {
         const weight = weights.get(name);
@@ -128,9 +135,9 @@ export class QuantizedParameters implements WeightBinding {
   }
 
   /**
-   * Packs the linear layers of a transformer and copies the rest. The store stays as it is.
+   * Packs the matrices of a transformer and copies the rest. The store stays as it is.
    *
-   * @throws Emu3Error `shape` when a layer chosen by name has inputs that are no multiple of 32, `not-finite`, `limit`,
+   * @throws Emu3Error `shape` when a matrix chosen by name has inputs that are no multiple of 32, `not-finite`, `limit`,
    *   `aborted`. Nothing stays on the GPU then.
    */
   static async from(
@@ -138,31 +145,35 @@ export class QuantizedParameters implements WeightBinding {
     parameters: ParameterStore,
     options: QuantizeParametersOptions = {},
   ): Promise<QuantizedParameters> {
-    const { format = 'q4', signal, onProgress } = options;
+    const { format = 'q4', shardBytes, signal, onProgress } = options;
     const total = chooseFormats(parameters.shapes, format).size;
     let done = 0;
-    return QuantizedParameters.build(device, parameters.shapes, format, {
-      write: (name, tensor) => copyTensor(parameters.tensor(name), tensor),
-      pack: async (name, weight) => {
-        throwIfAborted(signal, name);
-        const quantizer = await WeightQuantizer.over(device, weight, parameters.tensor(name));
-        try {
-          quantizer.run(0, weight.shape[0]);
-          const error = await quantizer.error();
-          onProgress?.(++done, total, name);
-          return error;
-        } finally {
-          quantizer.destroy();
-        }
-      },
-    });
+    const pack = async (name: string, weight: QuantizedWeight): Promise<QuantizationError> => {
+      throwIfAborted(signal, name);
+      const quantizer = await WeightQuantizer.over(device, weight, parameters.tensor(name));
+      try {
+        quantizer.run(0, weight.shape[0]);
+        const error = await quantizer.error();
+        onProgress?.(++done, total, name);
+        return error;
+      } finally {
+        quantizer.destroy();
+      }
+    };
+    const write = (name: string, tensor: GpuTensor): void => copyTensor(parameters.tensor(name), tensor);
+    return QuantizedParameters.build(device, parameters.shapes, format, { write, pack }, shardBytes);
   }
 
-  /** What a graph reads: packed layers by the packed weights, the others (a head tied to the embeddings) in f32. */
+  /** What a graph reads: packed matrices as they are packed, the others in f32. */
   bind(graph: Graph): TransformerWeights {
     const plain = plainWeights(graph, storeLookup(graph, this.full));
     return {
       parameter: plain.parameter,
+      embed: (ids, paddingId) => {
+        const table = this.weights.get(embeddingTable);
+        if (table === undefined) return plain.embed(ids, paddingId);
+        return quantizedEmbedding(graph, ids, quantizedTensors(graph, table));
+      },
       linear: (name, x, rows) => {
         const weight = this.weights.get(name);
         if (weight === undefined) return plain.linear(name, x, rows);
@@ -173,9 +184,9 @@ export class QuantizedParameters implements WeightBinding {
   }
 
   /**
-   * An embedding, a norm or another parameter that stays f32.
+   * A norm or another parameter that stays f32.
    *
-   * @throws Emu3Error `missing` for an unknown name, `unsupported` for a packed linear layer.
+   * @throws Emu3Error `missing` for an unknown name, `unsupported` for a packed matrix.
    */
   tensor(name: string): GpuTensor {
     if (!this.weights.has(name)) return this.full.tensor(name);

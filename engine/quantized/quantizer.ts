@@ -13,8 +13,8 @@ import {
   createQuantizedWeight,
   destroyQuantizedWeight,
   joinStatistics,
-  quantizedTensors,
   type QuantizationError,
+  type QuantizedShard,
   type QuantizedWeight,
 } from './weight.js';
 
@@ -39,26 +39,23 @@ export class WeightQuantizer {
   /** Most rows of one {@link write}. */
   readonly tileRows: number;
   private readonly device: Device;
-  private readonly program: Program;
   private readonly source: GpuTensor;
   private readonly ownsSource: boolean;
-  private readonly tile: GpuTensor;
-  private readonly statistics: GpuTensor;
+  private readonly packers: readonly ShardPacker[];
 
   private constructor(
     device: Device,
     weight: QuantizedWeight,
-    program: Program,
-    tensors: { source: GpuTensor; ownsSource: boolean; tile: GpuTensor; statistics: GpuTensor },
+    packers: readonly ShardPacker[],
+    source: GpuTensor,
+    ownsSource: boolean,
   ) {
     this.device = device;
     this.weight = weight;
-    this.program = program;
-    this.source = tensors.source;
-    this.ownsSource = tensors.ownsSource;
-    this.tile = tensors.tile;
-    this.statistics = tensors.statistics;
-    this.tileRows = tensors.source.shape[0];
+    this.packers = packers;
+    this.source = source;
+    this.ownsSource = ownsSource;
+    this.tileRows = source.shape[0];
   }
 
   /** For tiles that come from the host through {@link write}. */
@@ -75,7 +72,7 @@ export class WeightQuantizer {
       device,
       [rows, bf16 ? inputs / 2 : inputs],
       bf16 ? 'u32' : 'f32',
-      `tile of ${weight.data.label}`,
+      `tile of ${weight.label}`,
     );
     return WeightQuantizer.over(device, weight, source, true);
   }
@@ -87,29 +84,13 @@ export class WeightQuantizer {
     source: GpuTensor,
     ownsSource = false,
   ): Promise<WeightQuantizer> {
-    const { label } = weight.data;
-    const owned: GpuTensor[] = ownsSource ? [source] : [];
-    const own = (tensor: GpuTensor): GpuTensor => {
-      owned.push(tensor);
-      return tensor;
-    };
+    const packers: ShardPacker[] = [];
     try {
-      const tile = own(GpuTensor.create(device, [quantizationTileElements], 'u32', `place of the tile of ${label}`));
-      const statistics = own(GpuTensor.create(device, [weight.shape[0], 4], 'f32', `errors of ${label}`));
-      const graph = new Graph(device.traits);
-      const [rows, place, errors] = [source, tile, statistics].map((tensor) => graph.bind(tensor));
-      const packed = quantizedTensors(graph, weight);
-      const args = { source: rows, tile: place, weight: packed };
-      graph.node({
-        name: 'quantize',
-        inputs: [rows, place],
-        outputs: [packed.data, packed.scales, errors],
-        calls: [quantize(graph.traits, args), quantizationError(graph.traits, { ...args, statistics: errors })],
-      });
-      const program = await Program.compile(device, graph, { label: `quantize ${label}` });
-      return new WeightQuantizer(device, weight, program, { source, ownsSource, tile, statistics });
+      for (const shard of weight.shards) packers.push(await shardPacker(device, weight, shard, source));
+      return new WeightQuantizer(device, weight, packers, source, ownsSource);
     } catch (error) {
-      for (const tensor of owned) tensor.destroy();
+      for (const packer of packers) destroyPacker(packer);
+      if (ownsSource) source.destroy();
       throw error;
     }
   }
@@ -120,12 +101,16 @@ export class WeightQuantizer {
     if (!(firstRow >= 0 && rows >= 1 && rows <= this.tileRows && firstRow + rows <= outputs)) {
       throw new Emu3Error(`Rows ${firstRow} to ${firstRow + rows} are no tile of ${outputs} rows.`, {
         code: 'argument',
-        where: this.weight.data.label,
+        where: this.weight.label,
         fix: `Give at most ${this.tileRows} rows, all of them inside the weight.`,
       });
     }
-    this.tile.write(Uint32Array.of(firstRow, rows));
-    this.program.run();
+    for (const { shard, tile, program } of this.packers) {
+      if (firstRow >= shard.firstRow + shard.shape[0] || firstRow + rows <= shard.firstRow) continue;
+      // Source rows before the shard come out above its last row as unsigned numbers, and are left out as those behind it.
+      tile.write(Uint32Array.of(firstRow - shard.firstRow, rows));
+      program.run();
+    }
   }
 
   /**
@@ -139,7 +124,7 @@ export class WeightQuantizer {
     if (data.byteLength % rowBytes !== 0 || data.byteLength > this.source.byteLength) {
       throw new Emu3Error(
         `${data.byteLength} bytes are no whole number of rows of ${rowBytes}, at most ${this.tileRows}.`,
-        { code: 'shape', where: this.weight.data.label, fix: 'Give whole rows of the element type agreed on.' },
+        { code: 'shape', where: this.weight.label, fix: 'Give whole rows of the element type agreed on.' },
       );
     }
     const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
@@ -153,16 +138,63 @@ export class WeightQuantizer {
    * @throws Emu3Error `not-finite` when values were infinite or not a number.
    */
   async error(): Promise<QuantizationError> {
-    return joinStatistics(await this.statistics.readFloat32(), this.weight.data.label);
+    const statistics = await Promise.all(this.packers.map((packer) => packer.statistics.readFloat32()));
+    return joinStatistics(statistics, this.weight.label);
   }
 
   /** Frees what packing needed; the weight stays. */
   destroy(): void {
-    this.program.destroy();
-    this.tile.destroy();
-    this.statistics.destroy();
+    for (const packer of this.packers) destroyPacker(packer);
     if (this.ownsSource) this.source.destroy();
   }
+}
+
+/** What packs the rows of one shard. */
+interface ShardPacker {
+  readonly shard: QuantizedShard;
+  readonly program: Program;
+  /** u32: where the source's first row lies in the shard, and how many rows of it count. */
+  readonly tile: GpuTensor;
+  readonly statistics: GpuTensor;
+}
+
+async function shardPacker(
+  device: Device,
+  { format, label }: QuantizedWeight,
+  shard: QuantizedShard,
+  source: GpuTensor,
+): Promise<ShardPacker> {
+  const owned: GpuTensor[] = [];
+  const own = (tensor: GpuTensor): GpuTensor => {
+    owned.push(tensor);
+    return tensor;
+  };
+  try {
+    const tile = own(GpuTensor.create(device, [quantizationTileElements], 'u32', `place of the tile of ${label}`));
+    const statistics = own(GpuTensor.create(device, [shard.shape[0], 4], 'f32', `errors of ${label}`));
+    const graph = new Graph(device.traits);
+    const [rows, place, errors, data, scales] = [source, tile, statistics, shard.data, shard.scales].map((tensor) =>
+      graph.bind(tensor),
+    );
+    const args = { source: rows, tile: place, weight: { format, shape: shard.shape, data, scales } };
+    graph.node({
+      name: 'quantize',
+      inputs: [rows, place],
+      outputs: [data, scales, errors],
+      calls: [quantize(graph.traits, args), quantizationError(graph.traits, { ...args, statistics: errors })],
+    });
+    const program = await Program.compile(device, graph, { label: `quantize ${label}` });
+    return { shard, program, tile, statistics };
+  } catch (error) {
+    for (const tensor of owned) tensor.destroy();
+    throw error;
+  }
+}
+
+function destroyPacker({ program, tile, statistics }: ShardPacker): void {
+  program.destroy();
+  tile.destroy();
+  statistics.destroy();
 }
 
 /** A weight on the host. */

@@ -8,78 +8,141 @@ import type { Device } from '../device.js';
 import { Graph, Program, type Tensor } from '../graph/index.js';
 import type { QuantizedTensors } from '../ops/quantized-linear.js';
 import { firstBindableRow, rowView, type RowRange } from '../rows.js';
-import { GpuTensor, checkBindingSize } from '../tensor.js';
+import { GpuTensor } from '../tensor.js';
 
-/** A linear layer's weight [N outputs, K inputs] in GPU memory as levels and f16 scales of groups of 32 inputs. */
-export interface QuantizedWeight {
-  readonly format: QuantizationFormat;
+/** Consecutive rows of a packed weight, no more than one storage binding holds. */
+export interface QuantizedShard {
+  /** Row of the weight that is the first of the shard. */
+  readonly firstRow: number;
+  /** [rows, K inputs]. */
   readonly shape: readonly [number, number];
-  /** u32 [N, K / 8] (q4) or [N, K / 4] (q8). */
+  /** u32 [rows, K / 8] (q4) or [rows, K / 4] (q8). */
   readonly data: GpuTensor;
-  /** u32 [N, ceil(K / 64)], two f16 a word. */
+  /** u32 [rows, ceil(K / 64)], two f16 a word. */
   readonly scales: GpuTensor;
 }
 
+/** A matrix [N outputs, K inputs] in GPU memory as levels and f16 scales of groups of 32 inputs. */
+export interface QuantizedWeight {
+  readonly format: QuantizationFormat;
+  readonly shape: readonly [number, number];
+  readonly label: string;
+  /** All rows in order: a single shard unless the weight is above the device's binding limit. */
+  readonly shards: readonly QuantizedShard[];
+}
+
+/** Shards begin at multiples of this many rows, where the f32 rows they stand for can be bound too. */
+const shardAlignment = 8;
+
+/** Where the shards of a packed weight end, as equal as can be. */
+function shardEnds(device: Device, data: readonly [number, number], label: string, shardBytes: number): number[] {
+  const [outputs, words] = data;
+  const limit = Math.min(device.gpu.limits.maxStorageBufferBindingSize, device.gpu.limits.maxBufferSize);
+  const unitBytes = 4 * words * shardAlignment;
+  const most = Math.floor(Math.min(limit, Math.max(shardBytes, unitBytes)) / unitBytes);
+  if (most < 1) {
+    throw new Emu3Error(`${shardAlignment} rows of ${4 * words} bytes are above the binding limit of ${limit}.`, {
+      code: 'limit',
+      where: label,
+      fix: 'Use a smaller model, or an adapter with larger storage bindings.',
+    });
+  }
+  const units = Math.ceil(outputs / shardAlignment);
+  const shards = Math.ceil(units / most);
+  return Array.from({ length: shards }, (_, index) =>
+    Math.min(outputs, Math.floor((units * (index + 1)) / shards) * shardAlignment),
+  );
+}
+
 /**
- * Allocates a packed weight, all zeros.
+ * Allocates a packed weight, all zeros, in as few shards as the device's limits allow.
  *
- * @throws Emu3Error `shape` unless the weight is a matrix whose inputs are a multiple of 32, `limit` above the device's
- *   storage binding size.
+ * @param shardBytes most bytes of a shard's levels, but for eight rows; default the device's storage binding size.
+ * @throws Emu3Error `shape` unless the weight is a matrix whose inputs are a multiple of 32, `limit` when eight rows are
+ *   above the device's storage binding size.
  */
 export function createQuantizedWeight(
   device: Device,
   format: QuantizationFormat,
   shape: readonly number[],
   label: string,
+  shardBytes = Infinity,
 ): QuantizedWeight {
   const { data, scales } = quantizedShapes(format, shape, label);
-  checkBindingSize(device, 4 * data[0] * data[1], label);
   const [outputs = 0, inputs = 0] = shape;
-  return {
-    format,
-    shape: [outputs, inputs],
-    data: GpuTensor.create(device, data, 'u32', label),
-    scales: GpuTensor.create(device, scales, 'u32', `scales of ${label}`),
-  };
+  let firstRow = 0;
+  const shards = shardEnds(device, data, label, shardBytes).map((end): QuantizedShard => {
+    const rows = end - firstRow;
+    const shard = {
+      firstRow,
+      shape: [rows, inputs] as const,
+      data: GpuTensor.create(device, [rows, data[1]], 'u32', label),
+      scales: GpuTensor.create(device, [rows, scales[1]], 'u32', `scales of ${label}`),
+    };
+    firstRow = end;
+    return shard;
+  });
+  return { format, shape: [outputs, inputs], label, shards };
 }
 
 /** Bytes on the GPU. */
-export function quantizedBytes({ data, scales }: QuantizedWeight): number {
-  return data.byteLength + scales.byteLength;
+export function quantizedBytes({ shards }: QuantizedWeight): number {
+  return shards.reduce((sum, { data, scales }) => sum + data.byteLength + scales.byteLength, 0);
 }
 
-export function destroyQuantizedWeight({ data, scales }: QuantizedWeight): void {
-  data.destroy();
-  scales.destroy();
+export function destroyQuantizedWeight({ shards }: QuantizedWeight): void {
+  for (const { data, scales } of shards) {
+    data.destroy();
+    scales.destroy();
+  }
 }
 
 /** A view of rows of a packed weight: it ends with the last of them and begins with the first or, aligned, earlier. */
 export function quantizedRows(weight: QuantizedWeight, { first, count }: RowRange): QuantizedWeight {
-  const { format, shape, data, scales } = weight;
+  const { format, label, shape } = weight;
   const end = first + count;
-  const begin = firstBindableRow([data, scales], first);
-  const view = (tensor: GpuTensor): GpuTensor => rowView(tensor, begin, end);
-  return { format, shape: [end - begin, shape[1]], data: view(data), scales: view(scales) };
+  let firstRow = 0;
+  const shards: QuantizedShard[] = [];
+  for (const { firstRow: start, shape: own, data, scales } of weight.shards) {
+    if (start >= end || start + own[0] <= first) continue;
+    const from = firstBindableRow([data, scales], Math.max(first - start, 0));
+    const to = Math.min(end - start, own[0]);
+    const view = (tensor: GpuTensor): GpuTensor => rowView(tensor, from, to);
+    shards.push({ firstRow, shape: [to - from, own[1]], data: view(data), scales: view(scales) });
+    firstRow += to - from;
+  }
+  return { format, shape: [firstRow, shape[1]], label, shards };
 }
 
-/** A packed weight for `quantizedLinear`. */
-export function quantizedTensors(graph: Graph, { format, shape, data, scales }: QuantizedWeight): QuantizedTensors {
-  return { format, shape, data: graph.bind(data), scales: graph.bind(scales) };
+/** The shards of a packed weight for `quantizedLinear`. */
+export function quantizedTensors(graph: Graph, { format, shards }: QuantizedWeight): QuantizedTensors[] {
+  return shards.map(({ shape, data, scales }) => ({
+    format,
+    shape,
+    data: graph.bind(data),
+    scales: graph.bind(scales),
+  }));
 }
 
-/** The values a packed weight stands for, f32 [N, K], in a tensor the caller destroys. */
+/**
+ * The values a packed weight stands for, f32 [N, K], in a tensor the caller destroys.
+ *
+ * @throws Emu3Error `limit` when they are above the device's storage binding size.
+ */
 export async function dequantize(device: Device, weight: QuantizedWeight): Promise<GpuTensor> {
-  const out = GpuTensor.create(device, weight.shape, 'f32', `${weight.data.label} dequantized`);
+  const out = GpuTensor.create(device, weight.shape, 'f32', `${weight.label} dequantized`);
   try {
     const graph = new Graph(device.traits);
-    const target: Tensor = graph.bind(out);
-    const packed = quantizedTensors(graph, weight);
-    graph.node({
-      name: 'dequantize',
-      inputs: [packed.data, packed.scales],
-      outputs: [target],
-      calls: [dequantizeCall(graph.traits, { weight: packed, out: target })],
-    });
+    for (const [index, packed] of quantizedTensors(graph, weight).entries()) {
+      const { firstRow, shape } = weight.shards[index];
+      const target: Tensor = graph.bind(rowView(out, firstRow, firstRow + shape[0]));
+      graph.node({
+        name: 'dequantize',
+        inputs: [packed.data, packed.scales],
+        outputs: [target],
+        calls: [dequantizeCall(graph.traits, { weight: packed, out: target })],
+      });
+    }
     const program = await Program.compile(device, graph, { label: out.label });
     program.run();
     program.destroy();
@@ -101,16 +164,18 @@ export interface QuantizationError {
 /**
  * Joins the statistics of the rows that were packed, in double precision.
  *
- * @param statistics [N, 4], see the quantization error kernel.
+ * @param shards of each shard [rows, 4], see the quantization error kernel.
  * @throws Emu3Error `not-finite` with the number of values that are infinite or not a number.
  */
-export function joinStatistics(statistics: Float32Array, where: string): QuantizationError {
+export function joinStatistics(shards: readonly Float32Array[], where: string): QuantizationError {
   let [maxAbsolute, squaredError, squaredValue, notFinite] = [0, 0, 0, 0];
-  for (let at = 0; at < statistics.length; at += 4) {
-    maxAbsolute = Math.max(maxAbsolute, statistics[at]);
-    squaredError += statistics[at + 1];
-    squaredValue += statistics[at + 2];
-    notFinite += statistics[at + 3];
+  for (const statistics of shards) {
+    for (let at = 0; at < statistics.length; at += 4) {
+      maxAbsolute = Math.max(maxAbsolute, statistics[at]);
+      squaredError += statistics[at + 1];
+      squaredValue += statistics[at + 2];
+      notFinite += statistics[at + 3];
+    }
   }
   if (notFinite > 0) {
     throw new Emu3Error(`${notFinite} values of the weight are not finite.`, {

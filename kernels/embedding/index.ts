@@ -9,11 +9,17 @@ import {
   type KernelTraits,
   type Operand,
 } from '../core/index.js';
+import { quantizedSizes, type QuantizedOperands } from '../quantize/format.js';
+import gatherQuantizedSource from './gather-quantized.wgsl';
 import gatherSource from './gather.wgsl';
 import linkSource from './link.wgsl';
 import scatterSource from './scatter.wgsl';
 
 const gather = defineKernel('embedding gather', gatherSource, { aliases: { Scalar: 'f32', Weight: 'f32' } });
+const gatherQuantized = defineKernel('embedding gather quantized', gatherQuantizedSource, {
+  aliases: { Scalar: 'f32' },
+  constants: { BITS: 4 },
+});
 const link = defineKernel('embedding link', linkSource);
 const scatter = defineKernel('embedding scatter', scatterSource);
 
@@ -48,6 +54,35 @@ export function embeddingGather<T extends Operand>(
     grid: linearGrid(rows),
     bytes: 8 * rows * features + 4 * rows,
     flops: 0,
+  });
+}
+
+/**
+ * {@link embeddingGather} from some rows of a packed table: `out[row] = table[ids[row] - first]` where the table's rows
+ * are those of ids from `first`. Rows of out whose ids lie elsewhere are zeroed with `clear`, and left alone without.
+ *
+ * @param args.ids u32, any shape, `rows` elements.
+ * @param args.table packed `[count, features]`.
+ * @param args.out `[rows, features]`, f32 or f16.
+ * @throws Emu3Error `shape` for operands that do not fit each other.
+ */
+export function embeddingGatherQuantized<T extends Operand>(
+  traits: KernelTraits,
+  args: { ids: T; table: QuantizedOperands<T>; out: T; first: number; clear: boolean },
+): KernelCall<T> {
+  const { ids, table, out, first, clear } = args;
+  const { n, k, bits, scaleWords } = quantizedSizes(gatherQuantized.name, table);
+  const rows = elementCount(ids.shape);
+  expectShape(gatherQuantized.name, 'out', out, [rows, k]);
+  return gatherQuantized.call({
+    aliases: { Scalar: floatType(gatherQuantized.name, 'out', out) },
+    constants: { BITS: bits },
+    overrides: { WORKGROUP_SIZE: traits.software ? 8 : 64, CLEAR: clear ? 1 : 0 },
+    params: { rows, words: (k * bits) / 32, scale_words: scaleWords, first, count: n },
+    bindings: { ids, data: table.data, scales: table.scales, out },
+    grid: linearGrid(rows),
+    bytes: rows * ((k * bits) / 8 + 4 * scaleWords + 4 * k + 4),
+    flops: rows * k,
   });
 }
 

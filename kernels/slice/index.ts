@@ -9,9 +9,11 @@ import {
   type Operand,
 } from '../core/types.js';
 import concatenateSource from './concatenate.wgsl';
+import placeSource from './place.wgsl';
 import windowSource from './window.wgsl';
 
 const windowKernel = defineKernel('window', windowSource, { aliases: { Scalar: 'f32' } });
+const placeKernel = defineKernel('place columns', placeSource, { aliases: { Scalar: 'f32' } });
 const concatenateKernel = defineKernel('concatenate', concatenateSource, { aliases: { Scalar: 'f32' } });
 
 export interface WindowArguments<T> {
@@ -52,6 +54,34 @@ export function copyWindow<T extends Operand>(traits: KernelTraits, args: Window
     bindings: { x, out },
     grid: linearGrid(divideRoundUp(length, workgroup)),
     bytes: (length + rows * count) * bytesPerElement[type],
+    flops: 0,
+  });
+}
+
+/**
+ * Writes x [.., columns] into the columns of out from `start`, whose other columns stay as they are. One dtype.
+ *
+ * @throws Emu3Error `shape` when the rows differ or the columns leave out.
+ */
+export function placeColumns<T extends Operand>(
+  traits: KernelTraits,
+  args: { x: T; out: T; start: number },
+): KernelCall<T> {
+  const { x, out, start } = args;
+  const [columns, outColumns] = [x.shape.at(-1) ?? 1, out.shape.at(-1) ?? 1];
+  const length = elementCount(x.shape);
+  if (length / columns !== elementCount(out.shape) / outColumns || start + columns > outColumns) {
+    throw shapeError('place columns', `[${x.shape}] at column ${start} does not fit [${out.shape}]`);
+  }
+  const workgroup = traits.software ? 32 : 256;
+  const type = floatType('place columns', 'x', x);
+  return placeKernel.call({
+    aliases: { Scalar: type },
+    overrides: { WORKGROUP_SIZE: workgroup },
+    params: { length, columns, out_columns: outColumns, start },
+    bindings: { x, out },
+    grid: linearGrid(divideRoundUp(length, workgroup)),
+    bytes: 2 * length * bytesPerElement[type],
     flops: 0,
   });
 }

@@ -17,3 +17,17 @@ export function copyWindowReference(
 export function concatenateReference(a: Float64Array, b: Float64Array): Float64Array {
   return Float64Array.from([...a, ...b]);
 }
+
+/** Float64 twin of `placeColumns`: `out` with the rows of x, `columns` long, in its rows of `outColumns` from `start`. */
+export function placeColumnsReference(
+  x: Float64Array,
+  out: Float64Array,
+  place: { columns: number; outColumns: number; start: number },
+): Float64Array {
+  const { columns, outColumns, start } = place;
+  const result = Float64Array.from(out);
+  for (let row = 0; row < x.length / columns; row++) {
+    result.set(x.subarray(row * columns, (row + 1) * columns), row * outColumns + start);
+  }
+  return result;
+}

@@ -73,7 +73,7 @@ export interface Emu3LoadOptions {
   /** Where the vision tokenizer is, if not in the subfolder. */
   visionFolder?: ModelFolder;
   /**
-   * How the transformer's linear layers are kept on the GPU: f32, or packed while they load in 8 or 4 bits a weight, with
+   * How the transformer's matrices are kept on the GPU: f32, or packed while they load in 8 or 4 bits a weight, with
    * an f16 scale for every 32; {@link Emu3.packing} then tells what that changed. Layers whose inputs are no multiple of
    * 32 stay f32. Default f32.
    */

@@ -16,7 +16,7 @@ import type { ModelFolder } from '../folder.js';
 import { loadQuantizedTransformer, loadTransformer } from '../load-model.js';
 import type { TransferOptions } from '../transfer.js';
 
-/** How the transformer's linear layers are kept on the GPU: in f32, or packed in 8 or 4 bits a weight. */
+/** How the transformer's matrices are kept on the GPU: in f32, or packed in 8 or 4 bits a weight. */
 export type WeightFormat = 'f32' | QuantizationFormat;
 
 export const weightFormats: readonly WeightFormat[] = ['f32', 'q8', 'q4'];

@@ -49,7 +49,7 @@ describe('--weights', () => {
       ['q4', /\d\.\d % on average/],
     ] as const) {
       const { err } = await draw('--weights', format);
-      expect(err).toMatch(/15 weights packed, [\d.]+ KiB on the GPU; relative error/);
+      expect(err).toMatch(/16 weights packed, [\d.]+ KiB on the GPU; relative error/);
       expect(err).toMatch(error);
     }
   });

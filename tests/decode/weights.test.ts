@@ -74,8 +74,8 @@ describe('a model loaded with packed weights', () => {
     for (const weights of weightFormats) {
       await withModel({ weights }, async (emu3) => {
         bytes.push(emu3.parameters.bytes);
-        // Seven linear layers in each of three layers, and the head.
-        expect(emu3.packing.size).toBe(weights === 'f32' ? 0 : 22);
+        // Seven linear layers in each of three layers, the embeddings and the head.
+        expect(emu3.packing.size).toBe(weights === 'f32' ? 0 : 23);
         for (const [name, { relativeRms }] of emu3.packing) {
           expect(relativeRms, name).toBeGreaterThan(weights === 'q8' ? 1e-3 : 0.03);
           expect(relativeRms, name).toBeLessThan(weights === 'q8' ? 0.01 : 0.12);

@@ -1,7 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import { embedding } from '../../engine/ops/embedding.js';
-import { embeddingGather, embeddingGradient } from '../../kernels/embedding/index.js';
+import { embeddingGather, embeddingGatherQuantized, embeddingGradient } from '../../kernels/embedding/index.js';
 import { embeddingGradientReference, embeddingReference } from '../../kernels/embedding/reference.js';
+import { quantizedShapes } from '../../kernels/quantize/index.js';
+import { dequantizeReference } from '../../kernels/quantize/reference.js';
 import { checkGradients, dtypesToTest, expectClose, pseudoRandom, roundToDtype, runKernel } from '../support/kernel.js';
 
 function makeIds(rows: number, vocabulary: number): Uint32Array {
@@ -59,6 +61,57 @@ describe('embedding', () => {
       }
     }
   });
+
+  it.each([
+    ['q4', 1, 1, 32, 0],
+    ['q4', 9, 5, 96, 3],
+    ['q8', 9, 5, 160, 2],
+    ['q4', 70, 31, 1056, 11],
+    ['q8', 130, 40, 64, 9],
+  ] as const)(
+    'looks up in %s rows: %i ids of %i rows of %i features, from id %i',
+    async (format, rows, n, k, first) => {
+      const shapes = quantizedShapes(format, [n, k]);
+      const words = (count: number, seed: number): Uint32Array =>
+        Uint32Array.from(pseudoRandom(count, seed), (value) => Math.floor((value + 1) * 0x7fffffff));
+      const data = words(shapes.data[0] * shapes.data[1], n + k);
+      // Halves between 2^-8 and 2^-4, of either sign.
+      const scales = words(shapes.scales[0] * shapes.scales[1], k).map((word) => (word & 0x8fff8fff) | 0x20002000);
+      // Some ids lie before and some behind these rows of the table.
+      const ids = makeIds(rows, first + n + 4);
+      const table = dequantizeReference(data, scales, { n, k, format });
+      const initial = pseudoRandom(rows * k, 5);
+      for (const software of [true, false]) {
+        for (const clear of [true, false]) {
+          const { out } = await runKernel({
+            inputs: {
+              ids: { shape: [rows], dtype: 'u32', data: ids },
+              data: { shape: shapes.data, dtype: 'u32', data },
+              scales: { shape: shapes.scales, dtype: 'u32', data: scales },
+            },
+            outputs: { out: { shape: [rows, k], initial } },
+            calls: (t, traits) =>
+              embeddingGatherQuantized(
+                { ...traits, software },
+                {
+                  ids: t.ids,
+                  table: { format, shape: [n, k], data: t.data, scales: t.scales },
+                  out: t.out,
+                  first,
+                  clear,
+                },
+              ),
+          });
+          const expected = Float64Array.from({ length: rows * k }, (_, index) => {
+            const id = ids[Math.floor(index / k)] - first;
+            if (id >= 0 && id < n) return table[id * k + (index % k)];
+            return clear ? 0 : initial[index];
+          });
+          expectClose(out, expected, {}, `${format} gather`);
+        }
+      }
+    },
+  );
 
   it('gives zeros for an id outside the table', async () => {
     const { out } = await runKernel({

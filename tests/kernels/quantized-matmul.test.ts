@@ -174,7 +174,7 @@ describe('quantizedLinear', () => {
           data: { shape: weight.shapes.data, dtype: 'u32', data: weight.data },
           scales: { shape: weight.shapes.scales, dtype: 'u32', data: weight.scales },
         },
-        build: (graph, { x }, { data, scales }) => quantizedLinear(graph, x, { format, shape: [n, k], data, scales }),
+        build: (graph, { x }, { data, scales }) => quantizedLinear(graph, x, [{ format, shape: [n, k], data, scales }]),
         reference: ({ x }) => quantizedMatmulReference(x, weight.data, weight.scales, { m, n, k, format }),
       });
     }

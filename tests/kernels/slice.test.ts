@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import { concatenateForward, copyWindow } from '../../kernels/slice/index.js';
-import { concatenateReference, copyWindowReference } from '../../kernels/slice/reference.js';
-import { concatenate, slice } from '../../engine/ops/slice.js';
-import { checkGradients, dtypesToTest, expectClose, pseudoRandom, runKernel } from '../support/kernel.js';
+import { concatenateForward, copyWindow, placeColumns } from '../../kernels/slice/index.js';
+import { concatenateReference, copyWindowReference, placeColumnsReference } from '../../kernels/slice/reference.js';
+import { concatenate, joinColumns, slice } from '../../engine/ops/slice.js';
+import { checkGradients, dtypesToTest, expectClose, pseudoRandom, roundToDtype, runKernel } from '../support/kernel.js';
 
 describe('slice', () => {
   it.each([
@@ -41,12 +41,63 @@ describe('slice', () => {
     expectClose(out, concatenateReference(Float64Array.from(a), Float64Array.from(b)), {}, 'concatenate');
   });
 
+  it.each([
+    [1, 1, 1, 0],
+    [7, 5, 9, 4],
+    [3, 67, 130, 1],
+    [65, 2, 5, 2],
+  ])('places %i rows of %i columns among %i, from column %i', async (rows, columns, outColumns, start) => {
+    for (const dtype of await dtypesToTest()) {
+      const x = roundToDtype(pseudoRandom(rows * columns, 1), dtype);
+      const initial = roundToDtype(pseudoRandom(rows * outColumns, 2), dtype);
+      for (const software of [true, false]) {
+        const { out } = await runKernel({
+          inputs: { x: { shape: [rows, columns], data: x, dtype } },
+          outputs: { out: { shape: [rows, outColumns], dtype, initial } },
+          calls: (t, traits) => placeColumns({ ...traits, software }, { x: t.x, out: t.out, start }),
+        });
+        const expected = placeColumnsReference(Float64Array.from(x), Float64Array.from(initial), {
+          columns,
+          outColumns,
+          start,
+        });
+        expectClose(out, expected, {}, `columns ${dtype}`);
+      }
+    }
+  });
+
+  it('refuses columns that do not fit', () => {
+    const traits = { software: true, f16: false, subgroups: false, maxInvocations: 256, maxWorkgroupStorage: 16384 };
+    const call = (shape: number[], start: number) =>
+      placeColumns(traits, { x: { shape, dtype: 'f32' }, out: { shape: [2, 5], dtype: 'f32' }, start });
+    expect(() => call([2, 3], 3)).toThrow(/does not fit/);
+    expect(() => call([3, 3], 0)).toThrow(/does not fit/);
+  });
+
   it('refuses a window that leaves its tensor', () => {
     const operand = { shape: [4], dtype: 'f32' } as const;
     const traits = { software: true, f16: false, subgroups: false, maxInvocations: 256, maxWorkgroupStorage: 16384 };
     expect(() => copyWindow(traits, { x: operand, out: operand, rows: 1, start: 2, count: 3, offset: 0 })).toThrow(
       /leave x or out/,
     );
+  });
+
+  it('joins columns, with the right gradients', async () => {
+    const sizes = { a: 3, b: 1, c: 4 };
+    await checkGradients({
+      inputs: {
+        a: { shape: [5, sizes.a], data: pseudoRandom(15, 1) },
+        b: { shape: [5, sizes.b], data: pseudoRandom(5, 2) },
+        c: { shape: [5, sizes.c], data: pseudoRandom(20, 3) },
+      },
+      build: (graph, { a, b, c }) => joinColumns(graph, [a, b, c]),
+      reference: ({ a, b, c }) =>
+        Float64Array.from({ length: 40 }, (_, index) => {
+          const [row, column] = [Math.floor(index / 8), index % 8];
+          if (column < 3) return a[row * 3 + column];
+          return column < 4 ? b[row] : c[row * 4 + column - 4];
+        }),
+    });
   });
 
   it('has the right gradients', async () => {

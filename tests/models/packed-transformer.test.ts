@@ -32,8 +32,8 @@ describe('packed weights', () => {
   it('score as the float64 reference with the values they stand for, with adapters and without', async () => {
     for (const format of formats) {
       const packed = await packedBase(format);
-      // All of both layers but down_proj, and the head.
-      expect(packed.weights.size).toBe(13);
+      // All of both layers but down_proj, the embeddings and the head.
+      expect(packed.weights.size).toBe(14);
       const adapters = await trainedAdapters(packed);
       expect(adapters.pairs.size).toBe(14);
       const values = await hostWeights(packed);
@@ -89,7 +89,7 @@ describe('the merged export of packed weights and adapters', () => {
       await replaceFile(join(folder, 'config.json'), [new TextEncoder().encode(packableConfigJson)]);
       for (const [dtype, tolerance] of [
         ['F32', 1e-4],
-        ['BF16', 5e-2],
+        ['BF16', 8e-2],
       ] as const) {
         const bytes = device.allocatedBytes;
         await writeModel(folder, mergedTensors(device, packed, adapters, dtype));

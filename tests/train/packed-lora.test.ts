@@ -25,6 +25,7 @@ import {
   tokens,
   trainedAdapters,
 } from '../support/lora.js';
+import { packedWords } from '../support/quantized.js';
 
 async function packedBase(format: 'q4' | 'q8' = 'q4'): Promise<QuantizedParameters> {
   const base = await tinyBase({}, config);
@@ -34,9 +35,9 @@ async function packedBase(format: 'q4' | 'q8' = 'q4'): Promise<QuantizedParamete
 }
 
 /** Every bit of a packed base. */
-async function packedBits({ weights, full }: QuantizedParameters): Promise<Uint32Array[]> {
-  const bits: Uint32Array[] = [];
-  for (const { data, scales } of weights.values()) bits.push(await data.readUint32(), await scales.readUint32());
+async function packedBits({ weights, full }: QuantizedParameters): Promise<ArrayLike<number>[]> {
+  const bits: ArrayLike<number>[] = [];
+  for (const weight of weights.values()) bits.push(await packedWords(weight));
   return [...bits, ...(await storeBits(full))];
 }
 

@@ -53,7 +53,7 @@ export function addTrain(program: Command, terminal: Terminal): void {
     .option('--checkpoint-every <n>', 'steps between checkpoints', count)
     .option('--lora <rank>', 'train low-rank adapters of this rank beside the model, which stays as it is', count)
     .option('--lora-alpha <a>', 'scale of the adapters, times the rank (default: twice the rank)', positive)
-    .addOption(weightsOption('form of the model beside adapters; q8 and q4 pack its linear layers (default: f32)'))
+    .addOption(weightsOption('form of the model beside adapters; q8 and q4 pack its matrices (default: f32)'))
     .addOption(adapterOption())
     .addOption(jsonOption())
     .action((what: string, options: TrainOptions) => train(terminal, commands[what], options));

@@ -3,13 +3,12 @@ import { checkpoint, type Graph, type Tensor } from '../../graph/index.js';
 import { add, scale } from '../../ops/elementwise.js';
 import { attention } from '../../ops/attention.js';
 import { dropout } from '../../ops/dropout.js';
-import { embedding } from '../../ops/embedding.js';
 import { rmsNorm } from '../../ops/rms-norm.js';
 import { rotary } from '../../ops/rotary.js';
 import { pad, slice } from '../../ops/slice.js';
 import { swiglu } from '../../ops/swiglu.js';
 import { attentionHeadDimension, headDimension, type TransformerConfig } from './config.js';
-import type { LayerLinear, LayerNorm, RowRange, TransformerWeights } from './weights.js';
+import { embeddingTable, type LayerLinear, type LayerNorm, type RowRange, type TransformerWeights } from './weights.js';
 
 /** One token per row; rows of one sequence follow each other. */
 export interface TokenRows {
@@ -72,8 +71,7 @@ export function transformerForward(
   attend: Attend,
   options: ForwardOptions = {},
 ): TransformerActivations {
-  const table = weights.parameter('model.embed_tokens.weight');
-  let x = embedding(graph, rows.ids, table, { paddingId: config.pad_token_id, dtype: 'f32' });
+  let x = weights.embed(rows.ids, config.pad_token_id);
   const embeddings = x;
   if (options.dropout) x = dropout(graph, x, { ...options.dropout, site: embeddingSite });
   const layers: Tensor[] = [];
@@ -173,5 +171,5 @@ export function languageHead(
   hidden: Tensor,
   ids?: RowRange,
 ): Tensor {
-  return weights.linear(config.tie_word_embeddings ? 'model.embed_tokens.weight' : 'lm_head.weight', hidden, ids);
+  return weights.linear(config.tie_word_embeddings ? embeddingTable : 'lm_head.weight', hidden, ids);
 }

@@ -1,4 +1,5 @@
 import type { Graph, Tensor } from '../../graph/index.js';
+import { embedding } from '../../ops/embedding.js';
 import { linear } from '../../ops/matmul.js';
 import { ParameterStore } from '../../parameters.js';
 import { firstBindableRow, rowView, type RowRange } from '../../rows.js';
@@ -20,8 +21,10 @@ export type LinearLookup = (name: string, x: Tensor, rows?: RowRange) => Tensor;
 
 /** What the forward pass takes from a model, whatever form its weights are kept in. Names are the hub's. */
 export interface TransformerWeights {
-  /** Tensors that are read as they are: the embedding table and the norms. */
+  /** Tensors that are read as they are: the norms. */
   readonly parameter: ParameterLookup;
+  /** Embeddings f32 [rows, hidden_size] of ids u32 [rows]; the padding id's row learns nothing. */
+  readonly embed: (ids: Tensor, paddingId: number) => Tensor;
   readonly linear: LinearLookup;
   /** Tensors of a layer that training changes: what recomputed activations are differentiated by. */
   readonly trained: (layer: number) => readonly Tensor[];
@@ -54,11 +57,15 @@ export function storeLookup(graph: Graph, store: ParameterStore): ParameterLooku
 export function plainWeights(graph: Graph, parameter: ParameterLookup): TransformerWeights {
   return {
     parameter,
+    embed: (ids, paddingId) => embedding(graph, ids, parameter(embeddingTable), { paddingId, dtype: 'f32' }),
     linear: (name, x, rows) => linear(graph, x, parameter(name, rows)),
     trained: (layer) =>
       [...layerNorms, ...layerLinears].map((part) => parameter(`model.layers.${layer}.${part}.weight`)),
   };
 }
+
+/** Hub name of the table of token embeddings. */
+export const embeddingTable = 'model.embed_tokens.weight';
 
 const layerNorms = ['input_layernorm', 'post_attention_layernorm'] as const;
 

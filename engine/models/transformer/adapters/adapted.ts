@@ -26,6 +26,7 @@ export function withAdapters(base: ModelWeights, adapters: LoraAdapters, dropout
       const namesOf = ({ a, b }: LoraPair): string[] => [a, b];
       return {
         parameter: weights.parameter,
+        embed: weights.embed,
         linear: (name, x, rows) => {
           const plain = weights.linear(name, x, rows);
           const pair = pairs.get(name);
