@@ -4,7 +4,7 @@ export type { ErrorCode, ErrorDetails } from './kernels/core/errors.js';
 export type { DType, KernelTraits, Operand } from './kernels/core/types.js';
 
 // The whole model.
-export { Emu3 } from './loader/pipeline/emu3.js';
+export { Emu3, exactWindows } from './loader/pipeline/emu3.js';
 export type { Emu3LoadOptions, Emu3LoadProgress } from './loader/pipeline/emu3.js';
 export type { WeightFormat } from './loader/pipeline/weights.js';
 export type { Answer, AnswerBatchEvents, AnswerEvents } from './loader/pipeline/answer.js';

@@ -11,7 +11,12 @@ const dist = join(root, 'dist');
 /** What the package exports: no packages inside, shared code in chunks, so that users' bundlers can drop the rest. */
 const library = { index: 'index.ts', node: 'node.ts', cli: 'demos/cli/main.ts' };
 /** Programs of the repository. */
-const programs = { bench: 'bench/main.ts', golden: 'tests/parity/main.ts', demo: 'demos/web/serve.node.ts' };
+const programs = {
+  bench: 'bench/main.ts',
+  golden: 'tests/parity/main.ts',
+  'full-size': 'tests/full-size/main.ts',
+  demo: 'demos/web/serve.node.ts',
+};
 
 const present = (entries) =>
   Object.fromEntries(Object.entries(entries).filter(([, path]) => existsSync(join(root, path))));

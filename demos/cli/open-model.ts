@@ -23,6 +23,7 @@ export async function withModel<Result>(
         folder: diskFolder(parts.path),
         visionFolder,
         weights: choice.weights ?? 'f32',
+        ...(choice.windows && { windows: choice.windows }),
         ...(choice.loraFolder !== undefined && { adapters: diskFolder(choice.loraFolder) }),
         signal: terminal.signal,
         onProgress: ({ part, loadedBytes, totalBytes }) =>

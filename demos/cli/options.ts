@@ -1,5 +1,6 @@
 import { InvalidArgumentError, Option, type Command } from 'commander';
 import type { AdapterPreference } from '../../engine/adapter/request.node.js';
+import { exactWindows } from '../../loader/pipeline/emu3.js';
 import type { SamplingOptions } from '../../loader/pipeline/generate.js';
 import { weightFormats, type WeightFormat } from '../../loader/pipeline/weights.js';
 
@@ -135,16 +136,28 @@ export function addRunOptions(command: Command): Command {
 export const weightsOption = (description: string): Option =>
   new Option('--weights <format>', description).choices([...weightFormats]);
 
+/** `auto`, or sizes with commas, for example `4,8`. */
+function windowsOption(text: string): readonly number[] {
+  if (text.trim() === 'auto') return exactWindows;
+  return text.split(',').map(numberOption({ from: 1, to: 64, whole: true }));
+}
+
 /** Options that every command with a transformer has. */
 export interface ModelChoice extends RunChoice {
   weights?: WeightFormat;
   loraFolder?: string;
+  windows?: readonly number[];
 }
 
 /** {@link addRunOptions}, and in what form the transformer is loaded. */
 export function addModelOptions(command: Command): Command {
   command
     .addOption(weightsOption('how matrices are kept on the GPU; q8 and q4 pack them while loading (default: f32)'))
-    .option('--lora-folder <folder>', 'folder of low-rank adapters for the model, as PEFT saves them');
+    .option('--lora-folder <folder>', 'folder of low-rank adapters for the model, as PEFT saves them')
+    .option(
+      '--windows <sizes>',
+      'read several tokens of a picture a step, with the same ids: auto, or sizes',
+      windowsOption,
+    );
   return addRunOptions(command);
 }

@@ -2,13 +2,14 @@ import { Emu3Error, throwIfAborted } from '../../kernels/core/errors.js';
 import type { Device } from '../device.js';
 import type { Program } from '../graph/index.js';
 import { transformerRotaryTable, type ModelWeights, type TransformerConfig } from '../models/transformer/index.js';
-import { packAllowedRanges, packSamplerState, type AllowedRange } from '../ops/sampling.js';
-import type { GpuTensor } from '../tensor.js';
+import { packAllowedRanges, type AllowedRange } from '../ops/sampling.js';
 import { KeyValueCache } from './cache.js';
-import { compilePrefill, compileStep, type IdSlice } from './programs.js';
-import { BlockReader } from './readback.js';
+import { compilePrefill } from './prefill.js';
 import { checkRequest, contextLength, type DecodeRequest, type DecodeSequence } from './request.js';
 import { DecodeState } from './state.js';
+import { JacobiStepper } from './steps/jacobi.js';
+import { SequentialStepper } from './steps/sequential.js';
+import type { DecodedBlock, IdSlice, Stepper } from './steps/stepper.js';
 
 export interface DecoderOptions {
   /** Sequences decoded side by side. */
@@ -21,25 +22,22 @@ export interface DecoderOptions {
   readonly slice?: IdSlice;
   /** Element type of the cache; f16 halves its memory. Default f32. */
   readonly cacheType?: 'f32' | 'f16';
+  /**
+   * Read so many tokens of a sequence a step, drafts all but one, and keep what one token a step would give (Jacobi
+   * decoding, arXiv 2410.01699). Of several sizes, each from 1, the one that proves fastest. Default: one token a step.
+   */
+  readonly windows?: readonly number[];
   readonly onCompile?: (done: number, total: number) => void;
-}
-
-/** What one stretch of steps sampled. */
-export interface DecodedBlock {
-  /** Index of the block's first step, from 0. */
-  readonly firstStep: number;
-  /** Ids of the block's steps, one array for each sequence. */
-  readonly ids: readonly Uint32Array[];
 }
 
 const softwareChunk = 32;
 const hardwareChunk = 128;
-const defaultBlockSteps = 16;
+const largestWindow = 64;
 
 /**
  * Continues token sequences: prompts go into a key-value cache in chunks, then one recorded step is replayed for every
- * new token. Sampled ids go into the next step on the GPU; the host only reads them back in blocks, one block behind, so
- * that it is never waited for. One decode at a time.
+ * new token, or for several at once. Sampled ids go into the next step on the GPU; the host only reads them back in blocks.
+ * One decode at a time.
  */
 export class Decoder {
   readonly sequences: number;
@@ -47,33 +45,39 @@ export class Decoder {
   readonly capacity: number;
   /** Takes one chunk of all prompts into the cache. */
   readonly prefill: Program;
-  /** Samples one token of every sequence. */
-  readonly step: Program;
   private readonly config: TransformerConfig;
   private readonly slice: IdSlice;
   private readonly cache: KeyValueCache;
   private readonly state: DecodeState;
-  private readonly reader: BlockReader;
-  private readonly logits: GpuTensor;
+  private readonly stepper: Stepper;
   private busy = false;
 
   private constructor(
-    device: Device,
     config: TransformerConfig,
     options: DecoderOptions,
-    parts: { cache: KeyValueCache; state: DecodeState; prefill: Program; step: Program; logits: GpuTensor },
+    parts: {
+      capacity: number;
+      slice: IdSlice;
+      cache: KeyValueCache;
+      state: DecodeState;
+      prefill: Program;
+      stepper: Stepper;
+    },
   ) {
     this.config = config;
     this.sequences = options.sequences;
     this.guided = options.guided;
-    this.slice = options.slice ?? { first: 0, count: config.vocab_size };
+    this.slice = parts.slice;
     this.cache = parts.cache;
     this.state = parts.state;
-    this.capacity = parts.state.capacity;
+    this.capacity = parts.capacity;
     this.prefill = parts.prefill;
-    this.step = parts.step;
-    this.logits = parts.logits;
-    this.reader = new BlockReader(device, parts.state.sampled);
+    this.stepper = parts.stepper;
+  }
+
+  /** Replayed for every step: samples one token of every sequence, or some with windows. */
+  get step(): Program {
+    return this.stepper.program;
   }
 
   /**
@@ -88,21 +92,26 @@ export class Decoder {
     weights: ModelWeights,
     options: DecoderOptions,
   ): Promise<Decoder> {
-    const { sequences, guided, onCompile } = options;
+    const { sequences, guided, windows = [], onCompile } = options;
     const slice = options.slice ?? { first: 0, count: config.vocab_size };
     checkOptions(device, config, options, slice);
     const chunk = device.traits.software ? softwareChunk : hardwareChunk;
-    const capacity = Math.ceil(options.capacity / chunk) * chunk;
+    // A window's drafts may lie behind the last token.
+    const beyond = Math.max(1, ...windows) - 1;
+    const capacity = Math.ceil((options.capacity + beyond) / chunk) * chunk;
     const rows = guided ? 2 * sequences : sequences;
     const cache = new KeyValueCache(device, config, { rows, capacity, dtype: options.cacheType ?? 'f32' });
     const state = new DecodeState(device, config, { sequences, rows, capacity, chunk });
+    let prefill: Program | undefined;
     try {
       if (config.rope_scaling?.type !== 'dynamic') state.rotaryTable.write(transformerRotaryTable(config, capacity));
-      const parts = { device, config, weights, cache, state, onCompile };
-      const prefill = await compilePrefill(parts);
-      const { program: step, logits } = await compileStep(parts, slice);
-      return new Decoder(device, config, options, { cache, state, prefill, step, logits });
+      const parts = { device, config, weights, cache, state, slice, onCompile };
+      prefill = await compilePrefill(parts);
+      const stepper =
+        windows.length > 0 ? await JacobiStepper.create(parts, windows) : await SequentialStepper.create(parts);
+      return new Decoder(config, options, { capacity: capacity - beyond, slice, cache, state, prefill, stepper });
     } catch (error) {
+      prefill?.destroy();
       cache.destroy();
       state.destroy();
       throw error;
@@ -111,8 +120,8 @@ export class Decoder {
 
   /** Bytes on the GPU besides the weights: cache, state and activations. */
   get bytes(): { cache: number; state: number; activations: number } {
-    const activations = this.prefill.memory.arenaBytes + this.step.memory.arenaBytes;
-    return { cache: this.cache.bytes, state: this.state.bytes, activations };
+    const activations = this.prefill.memory.arenaBytes + this.stepper.activationBytes;
+    return { cache: this.cache.bytes, state: this.state.bytes + this.stepper.bytes, activations };
   }
 
   /**
@@ -133,42 +142,27 @@ export class Decoder {
       vocabulary: this.config.vocab_size,
       slice: this.slice,
     });
-    const { newTokens, signal } = request;
-    const blockSteps = request.blockSteps ?? defaultBlockSteps;
     this.writeState(request);
     this.busy = true;
     try {
-      this.takeInPrompts(request.sequences, signal);
-      let submitted = this.submitSteps(0, Math.min(blockSteps, newTokens));
-      let ahead = this.reader.request();
-      for (let firstStep = 0; firstStep < newTokens;) {
-        const current = ahead;
-        const end = submitted;
-        if (submitted < newTokens) {
-          submitted = this.submitSteps(submitted, Math.min(submitted + blockSteps, newTokens));
-          ahead = this.reader.request();
-        }
-        const words = await current;
-        throwIfAborted(signal, 'decode');
-        const begin = firstStep;
-        firstStep = end;
-        yield {
-          firstStep: begin,
-          ids: request.sequences.map((_, row) => words.slice(row * this.capacity + begin, row * this.capacity + end)),
-        };
-        throwIfAborted(signal, 'decode');
-      }
+      this.takeInPrompts(request.sequences, request.signal);
+      yield* this.stepper.run(request);
     } finally {
-      await this.reader.settle();
+      await this.stepper.settle();
       this.busy = false;
     }
   }
 
-  /** Logits of the last step, [rows, ids of the head] row after row: the sequences, then their negative prompts. */
+  /**
+   * Logits of the last step, [rows, ids of the head] row after row: the sequences, then their negative prompts.
+   *
+   * @throws Emu3Error `unsupported` for a decoder with windows.
+   */
   async lastLogits(): Promise<{ data: Float32Array; rows: number; count: number }> {
-    const [rows, count] = this.logits.shape;
+    const { rows } = this.state;
+    const all = await this.stepper.lastLogits();
+    const count = all.length / rows;
     const offset = count - this.slice.count;
-    const all = await this.logits.readFloat32();
     const data = new Float32Array(rows * this.slice.count);
     for (let row = 0; row < rows; row++) {
       data.set(all.subarray(row * count + offset, (row + 1) * count), row * this.slice.count);
@@ -185,27 +179,23 @@ export class Decoder {
     });
   }
 
-  private writeState({ sequences, newTokens }: DecodeRequest): void {
+  private writeState(request: DecodeRequest): void {
     const { config, state, slice } = this;
+    const { sequences, newTokens } = request;
+    const { capacity } = state;
     const anyId: readonly AllowedRange[] = [[slice.first, slice.first + slice.count]];
     // Both may refuse their numbers, so they come before anything is written.
-    const sampler = packSamplerState(
-      sequences.map(({ sampling, prompt }) => ({ ...sampling, position: prompt.length })),
-    );
     const { data, steps } = packAllowedRanges(sequences.map(({ allowed }) => allowed ?? anyId));
-    const ranges = new Uint32Array(sequences.length * this.capacity * 2);
+    const prompts = this.rowPrompts(sequences);
+    this.stepper.begin(request, prompts);
+    const ranges = new Uint32Array(sequences.length * capacity * 2);
     sequences.forEach((_, row) => {
-      for (let step = 0; step < this.capacity; step++) {
+      for (let step = 0; step < capacity; step++) {
         const from = (row * steps + Math.min(step, steps - 1)) * 2;
-        ranges.set(data.subarray(from, from + 2), (row * this.capacity + step) * 2);
+        ranges.set(data.subarray(from, from + 2), (row * capacity + step) * 2);
       }
     });
-    const prompts = this.rowPrompts(sequences);
-    state.sampler.write(sampler);
     state.ranges.write(ranges);
-    // A prompt's last token is read by the first step, which predicts from it.
-    state.ids.write(Uint32Array.from(prompts, (prompt) => prompt[prompt.length - 1]));
-    state.positions.write(Uint32Array.from(prompts, (prompt) => prompt.length - 1));
     if (config.rope_scaling?.type === 'dynamic') {
       // The stretch follows the final length, so that every key of a sequence is turned alike. The last token is not read.
       const read = Math.max(...prompts.map((prompt) => prompt.length)) + newTokens - 1;
@@ -245,15 +235,9 @@ export class Decoder {
     }
   }
 
-  private submitSteps(begin: number, end: number): number {
-    for (let step = begin; step < end; step++) this.step.run();
-    return end;
-  }
-
   destroy(): void {
     this.prefill.destroy();
-    this.step.destroy();
-    this.reader.destroy();
+    this.stepper.destroy();
     this.cache.destroy();
     this.state.destroy();
   }
@@ -267,6 +251,7 @@ function checkOptions(device: Device, config: TransformerConfig, options: Decode
   for (const [where, value] of Object.entries({ sequences, capacity })) {
     if (!Number.isInteger(value) || value < 1) fail(where, `${where} is ${value}.`, 'Give a whole number from 1.');
   }
+  checkWindows(options.windows ?? []);
   const { first, count } = slice;
   const whole = Number.isInteger(first) && Number.isInteger(count);
   if (!whole || first < 0 || count < 1 || first + count > config.vocab_size) {
@@ -287,4 +272,15 @@ function checkOptions(device: Device, config: TransformerConfig, options: Decode
       fix: 'Shorten the prompt, or ask for fewer tokens.',
     });
   }
+}
+
+/** @throws Emu3Error `argument` for sizes of windows that are no whole numbers from 1 to 64. */
+export function checkWindows(windows: readonly number[]): void {
+  const wrong = windows.find((window) => !Number.isInteger(window) || window < 1 || window > largestWindow);
+  if (wrong === undefined) return;
+  throw new Emu3Error(`A window is ${wrong} tokens.`, {
+    code: 'argument',
+    where: 'windows',
+    fix: `Give whole numbers from 1 to ${largestWindow}.`,
+  });
 }

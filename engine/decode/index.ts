@@ -1,4 +1,4 @@
-export { Decoder, type DecodedBlock, type DecoderOptions } from './decoder.js';
-export type { IdSlice } from './programs.js';
+export { checkWindows, Decoder, type DecoderOptions } from './decoder.js';
+export type { DecodedBlock, IdSlice } from './steps/stepper.js';
 export { contextLength, type DecodeRequest, type DecodeSequence } from './request.js';
 export type { AllowedRange, SamplerOptions } from '../ops/sampling.js';

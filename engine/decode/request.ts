@@ -1,7 +1,7 @@
 import { Emu3Error } from '../../kernels/core/errors.js';
 import type { TransformerConfig } from '../models/transformer/index.js';
 import type { AllowedRange, SamplerOptions } from '../ops/sampling.js';
-import type { IdSlice } from './programs.js';
+import type { IdSlice } from './steps/stepper.js';
 
 /** One sequence to continue. */
 export interface DecodeSequence {
@@ -22,6 +22,11 @@ export interface DecodeRequest {
   readonly newTokens: number;
   /** Steps between reading ids back; default 16. A picture's width + 1 gives whole rows. */
   readonly blockSteps?: number;
+  /**
+   * With windows: a token that nothing is known of is drafted as the one so many steps before. A picture's width + 1 gives
+   * the token above. Default: as the one before it.
+   */
+  readonly draftPeriod?: number;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -40,7 +45,7 @@ export interface DecodeLimits {
 
 /** @throws Emu3Error `argument`, `prompt` or `token` for a request that the decoder cannot run. */
 export function checkRequest(request: DecodeRequest, limits: DecodeLimits): void {
-  const { sequences, newTokens, blockSteps = 1 } = request;
+  const { sequences, newTokens, blockSteps = 1, draftPeriod = 1 } = request;
   const refuse = (where: string, message: string, fix: string): Emu3Error =>
     new Emu3Error(message, { code: 'argument', where, fix });
   if (sequences.length !== limits.sequences) {
@@ -50,7 +55,7 @@ export function checkRequest(request: DecodeRequest, limits: DecodeLimits): void
       'Create a decoder for this many sequences.',
     );
   }
-  for (const [where, value] of Object.entries({ newTokens, blockSteps })) {
+  for (const [where, value] of Object.entries({ newTokens, blockSteps, draftPeriod })) {
     if (!Number.isInteger(value) || value < 1)
       throw refuse(where, `${where} is ${value}.`, 'Give a whole number from 1.');
   }

@@ -1,4 +1,3 @@
-import { samplerStateLength } from '../ops/sampling.js';
 import type { Device } from '../device.js';
 import { headDimension, type TransformerConfig } from '../models/transformer/index.js';
 import { GpuTensor } from '../tensor.js';
@@ -15,7 +14,7 @@ export interface DecodeStateShape {
 }
 
 /**
- * Everything that changes from step to step, in GPU memory. Every row starts at slot 0 of its cache and its slots are its
+ * What prompts and grammar leave in GPU memory, whatever steps follow. Every row starts at slot 0 of its cache and its slots are its
  * rotary positions, so rows of different length need no padding: each stands at a position of its own.
  */
 export class DecodeState implements DecodeStateShape {
@@ -23,18 +22,10 @@ export class DecodeState implements DecodeStateShape {
   readonly rows: number;
   readonly capacity: number;
   readonly chunk: number;
-  /** u32 [rows]: the token each row reads next. */
-  readonly ids: GpuTensor;
-  /** u32 [rows]: where that token stands. */
-  readonly positions: GpuTensor;
   /** u32 [rows]: first cached position a row may see; always 0. */
   readonly start: GpuTensor;
-  /** u32 [sequences, 8]: seed, settings and counters of the sampler. */
-  readonly sampler: GpuTensor;
   /** u32 [sequences, capacity, 2]: the ids allowed at each step. */
   readonly ranges: GpuTensor;
-  /** u32 [sequences, capacity]: what was sampled at each step. */
-  readonly sampled: GpuTensor;
   /** f32 [capacity, head dimension]. */
   readonly rotaryTable: GpuTensor;
   /** u32 [rows * chunk]: a chunk of each row's prompt. */
@@ -51,12 +42,8 @@ export class DecodeState implements DecodeStateShape {
     this.capacity = capacity;
     this.chunk = chunk;
     const create = (size: readonly number[], label: string): GpuTensor => GpuTensor.create(device, size, 'u32', label);
-    this.ids = create([rows], 'next ids');
-    this.positions = create([rows], 'positions');
     this.start = create([rows], 'first visible positions');
-    this.sampler = create([sequences, samplerStateLength], 'sampler state');
     this.ranges = create([sequences, capacity, 2], 'allowed ranges');
-    this.sampled = create([sequences, capacity], 'sampled ids');
     this.chunkIds = create([rows * chunk], 'prompt chunk');
     this.chunkPositions = create([rows * chunk], 'prompt chunk positions');
     this.chunkPosition = create([rows], 'start of the prompt chunk');
@@ -64,12 +51,7 @@ export class DecodeState implements DecodeStateShape {
   }
 
   private get tensors(): GpuTensor[] {
-    const { ids, positions, start, sampler, ranges, sampled, rotaryTable } = this;
-    return [ids, positions, start, sampler, ranges, sampled, rotaryTable, ...this.chunkTensors];
-  }
-
-  private get chunkTensors(): GpuTensor[] {
-    return [this.chunkIds, this.chunkPositions, this.chunkPosition];
+    return [this.start, this.ranges, this.rotaryTable, this.chunkIds, this.chunkPositions, this.chunkPosition];
   }
 
   get bytes(): number {

@@ -132,7 +132,8 @@ export function guidanceSliceForward<T extends Operand>(
  *
  * @param args.logits [R, n], f32 or f16, above -1e30: guided or plain logits of the ids `firstId .. firstId + n`. Allowed ids
  *   outside are never drawn, unless forced.
- * @param args.ranges u32 [R, steps, 2]. @param args.state u32 [R, 8], changed in place.
+ * @param args.ranges u32 [R, steps, 2], or [R / n, steps, 2] where n rows after one another are places of one sequence.
+ * @param args.state u32 [R, 8], changed in place.
  * @param args.ids u32 [R, S]. @param args.nextInputs u32 [copies * R], 2 copies where guidance runs two rows.
  * @throws Emu3Error `shape`.
  */
@@ -143,8 +144,8 @@ export function sampleForward<T extends Operand>(
   const { name } = sampleKernel;
   const { logits, ranges, state, ids, nextInputs, firstId = 0 } = args;
   const [rows, count] = matrix(name, 'logits', logits);
-  const [, rangesPerRow, two] = ranges.shape;
-  if (ranges.shape.length !== 3 || ranges.shape[0] !== rows || rangesPerRow < 1 || two !== 2) {
+  const [rangeRows, rangesPerRow, two] = ranges.shape;
+  if (ranges.shape.length !== 3 || rows % rangeRows !== 0 || rangesPerRow < 1 || two !== 2) {
     throw shapeError(name, `ranges must be [${rows}, steps, 2], but are [${ranges.shape.join(', ')}]`);
   }
   const [idRows, idsPerRow] = matrix(name, 'ids', ids);
@@ -157,7 +158,15 @@ export function sampleForward<T extends Operand>(
   return sampleKernel.call({
     aliases: { Scalar: logits.dtype },
     overrides: { WORKGROUP_SIZE: traits.software ? 32 : 256 },
-    params: { rows, count, firstId, rangesPerRow, idsPerRow, inputsPerRow: inputs / rows },
+    params: {
+      rows,
+      count,
+      firstId,
+      rangesPerRow,
+      rowsPerRanges: rows / rangeRows,
+      idsPerRow,
+      inputsPerRow: inputs / rows,
+    },
     bindings: { logits, ranges, state, ids, nextInputs },
     grid: [rows, 1, 1],
     bytes: rows * count * bytesPerElement[logits.dtype],

@@ -27,6 +27,8 @@ struct Params {
   firstId: u32,
   // Allowed ranges of a row; steps beyond the last use the last.
   rangesPerRow: u32,
+  // Rows that share a row of ranges.
+  rowsPerRanges: u32,
   idsPerRow: u32,
   inputsPerRow: u32,
 }
@@ -299,7 +301,7 @@ fn loadSettings(row: u32) -> Settings {
   settings.topK = state[base + TOP_K];
   settings.temperature = bitcast<f32>(state[base + TEMPERATURE]);
   settings.topP = bitcast<f32>(state[base + TOP_P]);
-  let place = (row * params.rangesPerRow + min(settings.step, params.rangesPerRow - 1u)) * 2u;
+  let place = (row / params.rowsPerRanges * params.rangesPerRow + min(settings.step, params.rangesPerRow - 1u)) * 2u;
   let lowest = ranges[place];
   let past = max(ranges[place + 1u], lowest);
   settings.lowest = lowest;

@@ -29,11 +29,14 @@ export async function decodeVisual(
     // At all other places the grammar allows one id only, so no other ids need logits.
     slice: { first: special.visualStart, count: special.visualCount },
     capacity: prompts + steps,
+    drafts: true,
   });
+  const line = Math.min(...plans.map(({ size }) => size.width + 1));
   const blocks = decoder.decode({
     sequences: plans.map(({ sequence }) => sequence),
     newTokens: steps,
-    blockSteps: Math.min(...plans.map(({ size }) => size.width + 1)),
+    blockSteps: line,
+    draftPeriod: line,
     signal,
   });
   for await (const block of blocks) add(block);

@@ -8,6 +8,14 @@ export interface DecoderNeed {
   slice: IdSlice;
   /** Positions a row takes. */
   capacity: number;
+  /** Whether several tokens may be read a step, where the pool has windows. */
+  drafts?: boolean;
+}
+
+export interface DecoderPoolOptions {
+  cacheType: 'f32' | 'f16';
+  /** As `DecoderOptions.windows`; empty for one token a step. */
+  windows: readonly number[];
 }
 
 /** Decoders kept at a time: one for pictures, one for text. */
@@ -20,16 +28,16 @@ export class DecoderPool {
   private readonly device: Device;
   private readonly config: TransformerConfig;
   private readonly weights: ModelWeights;
-  private readonly cacheType: 'f32' | 'f16';
+  private readonly options: DecoderPoolOptions;
   /** Last used last. */
   private kept: Decoder[] = [];
-  private readonly slices = new Map<Decoder, IdSlice>();
+  private readonly needs = new Map<Decoder, DecoderNeed>();
 
-  constructor(device: Device, config: TransformerConfig, weights: ModelWeights, cacheType: 'f32' | 'f16') {
+  constructor(device: Device, config: TransformerConfig, weights: ModelWeights, options: DecoderPoolOptions) {
     this.device = device;
     this.config = config;
     this.weights = weights;
-    this.cacheType = cacheType;
+    this.options = options;
   }
 
   /** @throws Emu3Error of `Decoder.create`. */
@@ -42,9 +50,10 @@ export class DecoderPool {
       const rounded = Math.ceil(need.capacity / capacityStep) * capacityStep;
       const capacity = Math.max(need.capacity, Math.min(rounded, contextLength(this.config)));
       const { sequences, guided, slice } = need;
-      const options = { sequences, guided, slice, capacity, cacheType: this.cacheType };
+      const { cacheType, windows } = this.options;
+      const options = { sequences, guided, slice, capacity, cacheType, windows: need.drafts ? windows : [] };
       decoder = await Decoder.create(this.device, this.config, this.weights, options);
-      this.slices.set(decoder, slice);
+      this.needs.set(decoder, need);
     }
     const chosen = decoder;
     this.kept = [...this.kept.filter((other) => other !== chosen), chosen];
@@ -52,18 +61,19 @@ export class DecoderPool {
   }
 
   private alike(decoder: Decoder, need: DecoderNeed): boolean {
-    const slice = this.slices.get(decoder);
+    const { slice, drafts = false } = this.needs.get(decoder) ?? need;
     return (
       decoder.sequences === need.sequences &&
       decoder.guided === need.guided &&
-      slice?.first === need.slice.first &&
-      slice.count === need.slice.count
+      slice.first === need.slice.first &&
+      slice.count === need.slice.count &&
+      drafts === (need.drafts ?? false)
     );
   }
 
   private drop(decoder: Decoder): void {
     this.kept = this.kept.filter((other) => other !== decoder);
-    this.slices.delete(decoder);
+    this.needs.delete(decoder);
     decoder.destroy();
   }
 

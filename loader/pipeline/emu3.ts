@@ -1,5 +1,5 @@
 import { Emu3Error } from '../../kernels/core/errors.js';
-import { contextLength, type DecodedBlock } from '../../engine/decode/index.js';
+import { checkWindows, contextLength, type DecodedBlock } from '../../engine/decode/index.js';
 import type { Device } from '../../engine/device.js';
 import { spatialFactor, type ClipEvents, type VisionTokenizer } from '../../engine/models/vision/index.js';
 import type { ParameterStore } from '../../engine/parameters.js';
@@ -29,7 +29,7 @@ import {
   type DescribeRequest,
 } from './chat.js';
 import { decodeVisual } from './decode-visual.js';
-import { DecoderPool } from './decoders.js';
+import { DecoderPool, type DecoderPoolOptions } from './decoders.js';
 import {
   checkEncoded,
   keepingRequest,
@@ -84,9 +84,18 @@ export interface Emu3LoadOptions {
   tokenizer?: TextTokenizer;
   /** Element type of the key-value cache; f16 halves it and needs an adapter with f16. Default f32. */
   cacheType?: 'f32' | 'f16';
+  /**
+   * Write several tokens of pictures and videos a step, with the ids that one a step gives (Jacobi decoding): sizes of
+   * windows, 1 to 64 tokens, of which the fastest is found while drawing. {@link exactWindows} are a good choice. Pays off
+   * where a step takes little longer for more tokens, as on GPUs. Default: one token a step.
+   */
+  windows?: readonly number[];
   signal?: AbortSignal;
   onProgress?: (progress: Emu3LoadProgress) => void;
 }
+
+/** Sizes of windows that suit most models and adapters. */
+export const exactWindows: readonly number[] = [1, 4, 8, 16];
 
 interface Emu3Parts {
   readonly device: Device;
@@ -120,7 +129,7 @@ export class Emu3 {
   private queue: Promise<unknown> = Promise.resolve();
   private destroyed = false;
 
-  private constructor(parts: Emu3Parts, cacheType: 'f32' | 'f16') {
+  private constructor(parts: Emu3Parts, decoding: DecoderPoolOptions) {
     this.device = parts.device;
     this.config = parts.config;
     this.transformer = parts.transformer;
@@ -130,7 +139,7 @@ export class Emu3 {
     this.tokenizer = parts.tokenizer;
     this.defaults = parts.defaults;
     this.pixelLimits = parts.pixelLimits;
-    this.decoders = new DecoderPool(parts.device, parts.config, parts.transformer.weights, cacheType);
+    this.decoders = new DecoderPool(parts.device, parts.config, parts.transformer.weights, decoding);
     const { vision, pixelLimits, decoders } = this;
     const inTurn = <Result>(work: () => Promise<Result>): Promise<Result> => this.inTurn(work);
     this.videos = new VideoPipeline({ ...this.planContext, vision, pixelLimits, decoders, inTurn });
@@ -140,10 +149,11 @@ export class Emu3 {
    * Loads a model folder. Configs and tokenizers are checked against each other before a weight is read.
    *
    * @throws Emu3Error `missing`, `config`, `format`, `shape`, `dtype`, `duplicate`, `not-finite`, `io` for a folder that is
-   *   no whole model, or adapters that do not go with it; `limit`, `out-of-memory`, `device-lost`; `aborted`. Nothing stays on the GPU then.
+   *   no whole model, or adapters that do not go with it; `argument` for windows of other sizes; `limit`, `out-of-memory`, `device-lost`; `aborted`. Nothing stays on the GPU then.
    */
   static async load(options: Emu3LoadOptions): Promise<Emu3> {
-    const { device, folder, signal, onProgress } = options;
+    const { device, folder, signal, onProgress, windows = [] } = options;
+    checkWindows(windows);
     const text = async (place: ModelFolder): Promise<[string, string]> => [
       await place.readText('config.json', signal),
       describePath(place, 'config.json'),
@@ -169,7 +179,7 @@ export class Emu3 {
         ofAdapters: loadOptions('adapters'),
       });
       const parts = { device, config, transformer, vision, tokenizer, defaults, pixelLimits };
-      return new Emu3(parts, options.cacheType ?? 'f32');
+      return new Emu3(parts, { cacheType: options.cacheType ?? 'f32', windows });
     } catch (error) {
       vision.weights.destroy();
       throw error;

@@ -54,6 +54,15 @@ describe('--weights', () => {
     }
   });
 
+  it('draws the same pictures with several tokens a step', async () => {
+    const plain = await draw();
+    expect((await draw('--windows', '3')).codes).toEqual(plain.codes);
+    expect((await draw('--windows', 'auto')).codes).toEqual(plain.codes);
+    const { code, err } = await cli(['generate', 'a tiger', '--model', model, '--windows', '4,0']);
+    expect(code).toBe(2);
+    expect(err).toContain('from 1 to 64');
+  });
+
   it('refuses formats there are none of', async () => {
     const { code, err } = await cli(['generate', 'a tiger', '--model', model, '--weights', 'q2']);
     expect(code).toBe(2);

@@ -267,7 +267,7 @@ describe('sampling', () => {
     expect(sampleForward(traits, fitting).grid).toEqual([2, 1, 1]);
     const refused: [Partial<typeof fitting>, RegExp][] = [
       [{ logits: operand([9], 'f32') }, /logits must be a matrix/],
-      [{ ranges: operand([1, 1, 2]) }, /ranges must be \[2, steps, 2\]/],
+      [{ ranges: operand([3, 1, 2]) }, /ranges must be \[2, steps, 2\]/],
       [{ state: operand([2, 9]) }, /state must hold 16/],
       [{ ids: operand([3, 4]) }, /ids must have 2 rows/],
       [{ nextInputs: operand([3]) }, /nextInputs must hold a multiple of 2/],

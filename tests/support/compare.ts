@@ -1,5 +1,7 @@
 import { expect } from 'vitest';
 
+export { relativeError } from './norm.js';
+
 export interface Tolerance {
   /** Largest allowed |actual - expected|. */
   absolute?: number;
@@ -32,17 +34,6 @@ export function expectClose(
         `(error ${Math.abs(actual[worst] - expected[worst])}, absolute ${tolerance.absolute ?? 0}, relative ${tolerance.relative ?? 0})`,
     );
   }
-}
-
-/** ||actual - expected|| / ||expected||, the measure the gradient tolerances are stated in. */
-export function relativeError(actual: ArrayLike<number>, expected: ArrayLike<number>): number {
-  let difference = 0;
-  let norm = 0;
-  for (let index = 0; index < expected.length; index++) {
-    difference += (actual[index] - expected[index]) ** 2;
-    norm += expected[index] ** 2;
-  }
-  return Math.sqrt(difference) / Math.max(Math.sqrt(norm), 1e-30);
 }
 
 /** Deterministic values in -1..1 (splitmix32), different for every index and seed. */

@@ -42,9 +42,9 @@ export interface Scene {
 export const pictureSize = 64;
 /** Side of a thing. */
 export const objectSize = 28;
-/** Side of the square that a thing has to itself, with a margin all around: four by four visual tokens. */
+/** Side of the square that a thing has to itself, with a margin all around: a quarter of the picture, four by four visual tokens. */
 export const slotSize = 32;
-/** Slots stand on this grid, which is that of the visual tokens. */
+/** The grid of the visual tokens, on which motions start. */
 export const gridStep = 8;
 /** Frames of a clip: three latent frames. */
 export const clipFrames = 12;
@@ -220,7 +220,7 @@ function drawThings(random: SeededRandom, kind: SceneKind): Thing[] {
   }
 }
 
-/** Puts things into slots on the grid that do not overlap: at most four fit. */
+/** Puts things into quarters of the picture, at most four. */
 export function place(random: SeededRandom, things: readonly Thing[]): SceneObject[] {
   for (;;) {
     const objects: SceneObject[] = [];
@@ -237,9 +237,9 @@ export function place(random: SeededRandom, things: readonly Thing[]): SceneObje
   }
 }
 
-/** Any centre of a slot along one side of the picture. */
+/** Either centre of a quarter along one side of the picture. */
 function freePlace(random: SeededRandom): number {
-  return random.integer((pictureSize - slotSize) / gridStep + 1) * gridStep + slotSize / 2;
+  return random.integer(pictureSize / slotSize) * slotSize + slotSize / 2;
 }
 
 export interface ClipOptions {

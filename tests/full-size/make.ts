@@ -1,0 +1,80 @@
+import { join } from 'node:path';
+import {
+  parseTransformerConfig,
+  replaceFile,
+  transformerTensorShapes,
+  writeModel,
+  type TensorToWrite,
+} from '../../loader/index.node.js';
+import { elementCount } from '../../kernels/core/index.js';
+
+export interface MakeOptions {
+  /** Layers; the released model has 32. */
+  layers: number;
+  seed: number;
+  onProgress: (bytes: number, total: number) => void;
+  signal?: AbortSignal;
+}
+
+/** Normal numbers that all tensors are cut from. */
+const poolSize = 1 << 22;
+const pieceSize = 1 << 20;
+
+/**
+ * Writes a checkpoint of the released transformer's names, shapes, element types and shards with random weights: normal
+ * with deviation 0.02, norms around 1.
+ *
+ * @returns bytes of tensor data.
+ */
+export async function makeFullSize(folder: string, options: MakeOptions): Promise<number> {
+  const { layers, seed, onProgress, signal } = options;
+  // Fields that are absent have the released values.
+  const json = JSON.stringify({ architectures: ['Emu3ForCausalLM'], model_type: 'Emu3', num_hidden_layers: layers });
+  const shapes = transformerTensorShapes(parseTransformerConfig(json, 'config'));
+  const random = randomIntegers(seed);
+  const pool = normalPool(random);
+  const total = [...shapes.values()].reduce((sum, shape) => sum + 2 * elementCount(shape), 0);
+  let written = 0;
+  const tensors = [...shapes].map(([name, shape]): TensorToWrite => ({
+    name,
+    dtype: 'BF16',
+    shape,
+    values: async function* () {
+      const count = elementCount(shape);
+      const offset = shape.length === 1 ? 1 : 0;
+      for (let done = 0; done < count; done += pieceSize) {
+        // Odd places in the pool, so that no two rows of a weight are the same.
+        const from = random() % (poolSize - pieceSize);
+        const piece = pool.subarray(from, from + Math.min(pieceSize, count - done));
+        yield offset === 0 ? piece : piece.map((value) => offset + value);
+        written += 2 * piece.length;
+        onProgress(written, total);
+      }
+    },
+  }));
+  await writeModel(folder, tensors, signal ? { signal } : {});
+  await replaceFile(join(folder, 'config.json'), [new TextEncoder().encode(json)]);
+  return total;
+}
+
+/** Marsaglia's xorshift32. */
+function randomIntegers(seed: number): () => number {
+  let state = (seed ^ 0x9e3779b9) >>> 0 || 1;
+  return () => {
+    state ^= state << 13;
+    state ^= state >>> 17;
+    state ^= state << 5;
+    state >>>= 0;
+    return state;
+  };
+}
+
+/** By the transform of Box and Muller. */
+function normalPool(random: () => number): Float32Array {
+  const uniform = (): number => (random() + 0.5) / 2 ** 32;
+  const deviation = 0.02;
+  return Float32Array.from(
+    { length: poolSize },
+    () => deviation * Math.sqrt(-2 * Math.log(uniform())) * Math.cos(2 * Math.PI * uniform()),
+  );
+}
