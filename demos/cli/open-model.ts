@@ -24,6 +24,7 @@ export async function withModel<Result>(
         visionFolder,
         weights: choice.weights ?? 'f32',
         ...(choice.windows && { windows: choice.windows }),
+        ...(choice.stagger !== undefined && { stagger: choice.stagger }),
         ...(choice.loraFolder !== undefined && { adapters: diskFolder(choice.loraFolder) }),
         signal: terminal.signal,
         onProgress: ({ part, loadedBytes, totalBytes }) =>

@@ -147,6 +147,7 @@ export interface ModelChoice extends RunChoice {
   weights?: WeightFormat;
   loraFolder?: string;
   windows?: readonly number[];
+  stagger?: number;
 }
 
 /** {@link addRunOptions}, and in what form the transformer is loaded. */
@@ -154,6 +155,11 @@ export function addModelOptions(command: Command): Command {
   command
     .addOption(weightsOption('how matrices are kept on the GPU; q8 and q4 pack them while loading (default: f32)'))
     .option('--lora-folder <folder>', 'folder of low-rank adapters for the model, as PEFT saves them')
+    .option(
+      '--stagger <tokens>',
+      'write several lines of a picture at once, each so far behind the one above: faster, other pictures',
+      numberOption({ from: 1, whole: true }),
+    )
     .option(
       '--windows <sizes>',
       'read several tokens of a picture a step, with the same ids: auto, or sizes',

@@ -9,7 +9,8 @@ import { checkRequest, contextLength, type DecodeRequest, type DecodeSequence } 
 import { DecodeState } from './state.js';
 import { JacobiStepper } from './steps/jacobi.js';
 import { SequentialStepper } from './steps/sequential.js';
-import type { DecodedBlock, IdSlice, Stepper } from './steps/stepper.js';
+import { StaggeredStepper } from './steps/staggered.js';
+import type { DecodedBlock, DecodeParts, IdSlice, Stepper } from './steps/stepper.js';
 
 export interface DecoderOptions {
   /** Sequences decoded side by side. */
@@ -27,6 +28,11 @@ export interface DecoderOptions {
    * decoding, arXiv 2410.01699). Of several sizes, each from 1, the one that proves fastest. Default: one token a step.
    */
   readonly windows?: readonly number[];
+  /**
+   * Write up to so many lines of a picture at once, each a stagger behind the one above: fewer steps, but not the ids of
+   * raster order (ZipAR, arXiv 2412.04062). Requests then say how long lines are. Not together with windows. Default 1.
+   */
+  readonly lanes?: number;
   readonly onCompile?: (done: number, total: number) => void;
 }
 
@@ -92,12 +98,12 @@ export class Decoder {
     weights: ModelWeights,
     options: DecoderOptions,
   ): Promise<Decoder> {
-    const { sequences, guided, windows = [], onCompile } = options;
+    const { sequences, guided, windows = [], lanes = 1, onCompile } = options;
     const slice = options.slice ?? { first: 0, count: config.vocab_size };
     checkOptions(device, config, options, slice);
     const chunk = device.traits.software ? softwareChunk : hardwareChunk;
-    // A window's drafts may lie behind the last token.
-    const beyond = Math.max(1, ...windows) - 1;
+    // A window's drafts, and lanes without a place, may lie behind the last token.
+    const beyond = Math.max(1, lanes, ...windows) - 1;
     const capacity = Math.ceil((options.capacity + beyond) / chunk) * chunk;
     const rows = guided ? 2 * sequences : sequences;
     const cache = new KeyValueCache(device, config, { rows, capacity, dtype: options.cacheType ?? 'f32' });
@@ -107,8 +113,7 @@ export class Decoder {
       if (config.rope_scaling?.type !== 'dynamic') state.rotaryTable.write(transformerRotaryTable(config, capacity));
       const parts = { device, config, weights, cache, state, slice, onCompile };
       prefill = await compilePrefill(parts);
-      const stepper =
-        windows.length > 0 ? await JacobiStepper.create(parts, windows) : await SequentialStepper.create(parts);
+      const stepper = await createStepper(parts, windows, lanes);
       return new Decoder(config, options, { capacity: capacity - beyond, slice, cache, state, prefill, stepper });
     } catch (error) {
       prefill?.destroy();
@@ -252,6 +257,10 @@ function checkOptions(device: Device, config: TransformerConfig, options: Decode
     if (!Number.isInteger(value) || value < 1) fail(where, `${where} is ${value}.`, 'Give a whole number from 1.');
   }
   checkWindows(options.windows ?? []);
+  const { lanes = 1 } = options;
+  if (!Number.isInteger(lanes) || lanes < 1 || lanes > largestWindow || (lanes > 1 && options.windows?.length)) {
+    fail('lanes', `${lanes} lanes were asked for.`, `Give a whole number from 1 to ${largestWindow}, without windows.`);
+  }
   const { first, count } = slice;
   const whole = Number.isInteger(first) && Number.isInteger(count);
   if (!whole || first < 0 || count < 1 || first + count > config.vocab_size) {
@@ -272,6 +281,11 @@ function checkOptions(device: Device, config: TransformerConfig, options: Decode
       fix: 'Shorten the prompt, or ask for fewer tokens.',
     });
   }
+}
+
+function createStepper(parts: DecodeParts, windows: readonly number[], lanes: number): Promise<Stepper> {
+  if (lanes > 1) return StaggeredStepper.create(parts, lanes);
+  return windows.length > 0 ? JacobiStepper.create(parts, windows) : SequentialStepper.create(parts);
 }
 
 /** @throws Emu3Error `argument` for sizes of windows that are no whole numbers from 1 to 64. */

@@ -27,6 +27,10 @@ export interface DecodeRequest {
    * the token above. Default: as the one before it.
    */
   readonly draftPeriod?: number;
+  /** With lanes: tokens of each line in raster order, `newTokens` in all. */
+  readonly lines?: readonly number[];
+  /** With lanes: tokens that a line is ahead of the one below, at least; from 1. Default a whole line: raster order. */
+  readonly stagger?: number;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -45,7 +49,7 @@ export interface DecodeLimits {
 
 /** @throws Emu3Error `argument`, `prompt` or `token` for a request that the decoder cannot run. */
 export function checkRequest(request: DecodeRequest, limits: DecodeLimits): void {
-  const { sequences, newTokens, blockSteps = 1, draftPeriod = 1 } = request;
+  const { sequences, newTokens, blockSteps = 1, draftPeriod = 1, stagger = 1 } = request;
   const refuse = (where: string, message: string, fix: string): Emu3Error =>
     new Emu3Error(message, { code: 'argument', where, fix });
   if (sequences.length !== limits.sequences) {
@@ -55,7 +59,7 @@ export function checkRequest(request: DecodeRequest, limits: DecodeLimits): void
       'Create a decoder for this many sequences.',
     );
   }
-  for (const [where, value] of Object.entries({ newTokens, blockSteps, draftPeriod })) {
+  for (const [where, value] of Object.entries({ newTokens, blockSteps, draftPeriod, stagger })) {
     if (!Number.isInteger(value) || value < 1)
       throw refuse(where, `${where} is ${value}.`, 'Give a whole number from 1.');
   }

@@ -134,7 +134,7 @@ export function guidanceSliceForward<T extends Operand>(
  *   outside are never drawn, unless forced.
  * @param args.ranges u32 [R, steps, 2], or [R / n, steps, 2] where n rows after one another are places of one sequence.
  * @param args.state u32 [R, 8], changed in place.
- * @param args.ids u32 [R, S]. @param args.nextInputs u32 [copies * R], 2 copies where guidance runs two rows.
+ * @param args.ids u32 [R, S], or [R / n, S] as the ranges. @param args.nextInputs u32 [copies * R], 2 copies where guidance runs two rows.
  * @throws Emu3Error `shape`.
  */
 export function sampleForward<T extends Operand>(
@@ -149,7 +149,7 @@ export function sampleForward<T extends Operand>(
     throw shapeError(name, `ranges must be [${rows}, steps, 2], but are [${ranges.shape.join(', ')}]`);
   }
   const [idRows, idsPerRow] = matrix(name, 'ids', ids);
-  if (idRows !== rows) throw shapeError(name, `ids must have ${rows} rows, but are [${ids.shape.join(', ')}]`);
+  if (rows % idRows !== 0) throw shapeError(name, `ids must have ${rows} rows, but are [${ids.shape.join(', ')}]`);
   const inputs = elementCount(nextInputs.shape);
   if (inputs < rows || inputs % rows !== 0) {
     throw shapeError(name, `nextInputs must hold a multiple of ${rows} ids, but are [${nextInputs.shape.join(', ')}]`);
@@ -165,6 +165,7 @@ export function sampleForward<T extends Operand>(
       rangesPerRow,
       rowsPerRanges: rows / rangeRows,
       idsPerRow,
+      rowsPerIds: rows / idRows,
       inputsPerRow: inputs / rows,
     },
     bindings: { logits, ranges, state, ids, nextInputs },

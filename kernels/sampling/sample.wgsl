@@ -30,6 +30,8 @@ struct Params {
   // Rows that share a row of ranges.
   rowsPerRanges: u32,
   idsPerRow: u32,
+  // Rows that share a row of ids.
+  rowsPerIds: u32,
   inputsPerRow: u32,
 }
 
@@ -360,7 +362,7 @@ fn main(@builtin(workgroup_id) workgroupId: vec3<u32>, @builtin(local_invocation
   let id = sample(lane, row, settings);
   if (lane == 0u) {
     if (settings.step < params.idsPerRow) {
-      ids[row * params.idsPerRow + settings.step] = id;
+      ids[row / params.rowsPerIds * params.idsPerRow + settings.step] = id;
     }
     for (var copy = 0u; copy < params.inputsPerRow; copy++) {
       nextInputs[copy * params.rows + row] = id;

@@ -10,9 +10,14 @@ export interface VisualPlan {
   size: Size;
   /** Tokens to write. */
   steps: number;
+  /** Tokens of each line of them. */
+  lines: readonly number[];
   guidance: number;
   sequence: DecodeSequence;
 }
+
+/** Lines written at once at most. */
+const mostLanes = 16;
 
 /** Writes the visual tokens of several pictures or videos side by side and hands them on a row's length at a time. */
 export async function decodeVisual(
@@ -23,6 +28,11 @@ export async function decodeVisual(
 ): Promise<void> {
   throwIfAborted(signal, 'generate');
   const { prompts, steps } = longestOf(plans);
+  // Pictures of one size have one schedule; others are written token by token.
+  const [{ lines, size }] = plans;
+  const alike = plans.every((plan) => plan.lines.join() === lines.join());
+  const stagger = alike ? decoders.options.stagger : undefined;
+  const lanes = stagger === undefined ? 1 : Math.min(mostLanes, Math.ceil((size.width + 1) / stagger));
   const decoder = await decoders.take({
     sequences: plans.length,
     guided: plans.some(({ guidance }) => guidance !== 1),
@@ -30,6 +40,7 @@ export async function decodeVisual(
     slice: { first: special.visualStart, count: special.visualCount },
     capacity: prompts + steps,
     drafts: true,
+    lanes,
   });
   const line = Math.min(...plans.map(({ size }) => size.width + 1));
   const blocks = decoder.decode({
@@ -37,6 +48,8 @@ export async function decodeVisual(
     newTokens: steps,
     blockSteps: line,
     draftPeriod: line,
+    lines,
+    ...(stagger !== undefined && { stagger }),
     signal,
   });
   for await (const block of blocks) add(block);

@@ -10,12 +10,16 @@ export interface DecoderNeed {
   capacity: number;
   /** Whether several tokens may be read a step, where the pool has windows. */
   drafts?: boolean;
+  /** Lines written at once; default 1. */
+  lanes?: number;
 }
 
 export interface DecoderPoolOptions {
   cacheType: 'f32' | 'f16';
   /** As `DecoderOptions.windows`; empty for one token a step. */
   windows: readonly number[];
+  /** Tokens that a line of a picture is ahead of the one below; undefined for raster order. */
+  stagger: number | undefined;
 }
 
 /** Decoders kept at a time: one for pictures, one for text. */
@@ -28,7 +32,7 @@ export class DecoderPool {
   private readonly device: Device;
   private readonly config: TransformerConfig;
   private readonly weights: ModelWeights;
-  private readonly options: DecoderPoolOptions;
+  readonly options: DecoderPoolOptions;
   /** Last used last. */
   private kept: Decoder[] = [];
   private readonly needs = new Map<Decoder, DecoderNeed>();
@@ -51,7 +55,9 @@ export class DecoderPool {
       const capacity = Math.max(need.capacity, Math.min(rounded, contextLength(this.config)));
       const { sequences, guided, slice } = need;
       const { cacheType, windows } = this.options;
-      const options = { sequences, guided, slice, capacity, cacheType, windows: need.drafts ? windows : [] };
+      const { lanes = 1 } = need;
+      const read = lanes > 1 ? { lanes } : { windows: need.drafts ? windows : [] };
+      const options = { sequences, guided, slice, capacity, cacheType, ...read };
       decoder = await Decoder.create(this.device, this.config, this.weights, options);
       this.needs.set(decoder, need);
     }
@@ -61,13 +67,14 @@ export class DecoderPool {
   }
 
   private alike(decoder: Decoder, need: DecoderNeed): boolean {
-    const { slice, drafts = false } = this.needs.get(decoder) ?? need;
+    const { slice, drafts = false, lanes = 1 } = this.needs.get(decoder) ?? need;
     return (
       decoder.sequences === need.sequences &&
       decoder.guided === need.guided &&
       slice.first === need.slice.first &&
       slice.count === need.slice.count &&
-      drafts === (need.drafts ?? false)
+      drafts === (need.drafts ?? false) &&
+      lanes === (need.lanes ?? 1)
     );
   }
 

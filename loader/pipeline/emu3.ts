@@ -90,6 +90,12 @@ export interface Emu3LoadOptions {
    * where a step takes little longer for more tokens, as on GPUs. Default: one token a step.
    */
   windows?: readonly number[];
+  /**
+   * Write several lines of a picture at once, each so many tokens behind the one above: fewer steps, but tokens do not see
+   * all that lies before them, so pictures differ from those of raster order and may be worse (ZipAR, arXiv 2412.04062).
+   * From 1; not together with windows. Default: raster order.
+   */
+  stagger?: number;
   signal?: AbortSignal;
   onProgress?: (progress: Emu3LoadProgress) => void;
 }
@@ -152,8 +158,9 @@ export class Emu3 {
    *   no whole model, or adapters that do not go with it; `argument` for windows of other sizes; `limit`, `out-of-memory`, `device-lost`; `aborted`. Nothing stays on the GPU then.
    */
   static async load(options: Emu3LoadOptions): Promise<Emu3> {
-    const { device, folder, signal, onProgress, windows = [] } = options;
+    const { device, folder, signal, onProgress, windows = [], stagger } = options;
     checkWindows(windows);
+    checkStagger(stagger, windows);
     const text = async (place: ModelFolder): Promise<[string, string]> => [
       await place.readText('config.json', signal),
       describePath(place, 'config.json'),
@@ -179,7 +186,7 @@ export class Emu3 {
         ofAdapters: loadOptions('adapters'),
       });
       const parts = { device, config, transformer, vision, tokenizer, defaults, pixelLimits };
-      return new Emu3(parts, { cacheType: options.cacheType ?? 'f32', windows });
+      return new Emu3(parts, { cacheType: options.cacheType ?? 'f32', windows, stagger });
     } catch (error) {
       vision.weights.destroy();
       throw error;
@@ -433,4 +440,14 @@ export class Emu3 {
     this.transformer.destroy();
     this.visionWeights.destroy();
   }
+}
+
+/** @throws Emu3Error `argument` unless a stagger is a whole number from 1 and there are no windows beside it. */
+function checkStagger(stagger: number | undefined, windows: readonly number[]): void {
+  if (stagger === undefined || (Number.isInteger(stagger) && stagger >= 1 && windows.length === 0)) return;
+  throw new Emu3Error(windows.length > 0 ? 'Windows and a stagger were both given.' : `The stagger is ${stagger}.`, {
+    code: 'argument',
+    where: 'stagger',
+    fix: 'Give a whole number from 1, or windows.',
+  });
 }

@@ -132,6 +132,7 @@ export function planPictures(requests: readonly GenerateRequest[], context: Plan
       seed: sampling.seed,
       size,
       steps: newTokens,
+      lines: pictureLines(size),
       guidance: sampling.guidance,
       sequence: {
         prompt: conditional,
@@ -141,6 +142,12 @@ export function planPictures(requests: readonly GenerateRequest[], context: Plan
       },
     };
   });
+}
+
+/** Tokens of a picture's lines: rows with their ends, and what closes it. */
+function pictureLines({ height, width }: Size): number[] {
+  const rows = Array.from({ length: height }, () => width + 1);
+  return [...rows, generatedLength({ height, width }) - height * (width + 1)];
 }
 
 /** 0 to 2^32 - 1. */

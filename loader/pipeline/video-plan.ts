@@ -56,6 +56,7 @@ export function planVideo(outline: VideoOutline, settings: VideoSettings, contex
     begunFrames,
     size: { height: clip.height, width: clip.width },
     steps: generatedVideoLength(clip, clip.frames - begunFrames),
+    lines: videoLines(clip, clip.frames - begunFrames),
     seed: sampling.seed,
     guidance: sampling.guidance,
     sequence: {
@@ -87,6 +88,13 @@ export function fittingContext(
     if (Math.max(...headers) + tokens <= contextLength) return kept;
   }
   return 1;
+}
+
+/** Tokens of the lines of so many latent frames: rows with their ends, each frame's end, and what closes the video. */
+function videoLines(size: Size, frames: number): number[] {
+  const rows = Array.from({ length: size.height }, () => size.width + 1);
+  const ofFrames = Array.from({ length: frames }, () => [...rows, 1]).flat();
+  return [...ofFrames, generatedVideoLength(size, 0)];
 }
 
 /** The ids allowed at each step of what is still to be written, and padding behind it. */

@@ -63,6 +63,16 @@ describe('--weights', () => {
     expect(err).toContain('from 1 to 64');
   });
 
+  it('draws several lines at once, in raster order where the stagger is a whole line', async () => {
+    const plain = await draw();
+    expect((await draw('--stagger', '99')).codes).toEqual(plain.codes);
+    const staggered = await draw('--stagger', '2');
+    expect(staggered.codes).toHaveLength(plain.codes.length);
+    const { code, err } = await cli(['generate', 'a tiger', '--model', model, '--stagger', '2', '--windows', '4']);
+    expect(code).not.toBe(0);
+    expect(err).toContain('both given');
+  });
+
   it('refuses formats there are none of', async () => {
     const { code, err } = await cli(['generate', 'a tiger', '--model', model, '--weights', 'q2']);
     expect(code).toBe(2);

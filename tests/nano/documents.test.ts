@@ -33,6 +33,7 @@ const plain = {
   captionDropout: 0,
   contextNoise: { share: 0, highest: 0 },
   learnsRead: false,
+  beginWeight: 1,
   textWeight: 0.25,
   questions: 2,
 };
@@ -85,6 +86,22 @@ describe('training documents', () => {
       if (target === ignoredTarget) return;
       expect(weights[at]).toBe(target >= special.visualStart ? 1 : 0.25);
     });
+  });
+
+  it('weigh codes more where still things begin: in the first row and the middle one', () => {
+    for (const [kind, side] of [
+      ['draw', 4],
+      ['film', 4],
+    ] as const) {
+      const { targets, weights, positions } = streamOf([kind], { beginWeight: 5 }).nextBatch(shape);
+      let code = 0;
+      targets.forEach((target, at) => {
+        if (positions[at] === 0) code = 0;
+        if (target < special.visualStart) return;
+        const row = Math.floor(code++ / side);
+        expect(weights[at], `${kind}, row ${row}`).toBe(row === 0 || row === 2 ? 5 : 1);
+      });
+    }
   });
 
   it('put noise among the codes that are read, never among those to be predicted', () => {

@@ -15,7 +15,7 @@ import {
 import { fullCaption, fullClipCaption, variedCaption, variedClipCaption } from '../world/captions.js';
 import { drawClipQuestion, drawQuestion } from '../world/questions.js';
 import { SeededRandom } from '../world/random.js';
-import { framesPerSecond } from '../world/scene.js';
+import { framesPerSecond, gridStep, largeSide, largeSlotSize } from '../world/scene.js';
 import type { CorpusKind, TokenizedScene } from './corpus.node.js';
 
 /**
@@ -37,6 +37,11 @@ export interface DocumentOptions {
    * that the caption is listened to and a wrong code does not spoil what follows.
    */
   contextNoise: { share: number; highest: number };
+  /**
+   * Weight of the codes in rows where still things begin, the first frame's in clips: what a caption says is decided there,
+   * and the codes below follow from those above. The rows are the same in every picture, so no code is favoured.
+   */
+  beginWeight: number;
   /** Weight of what is not a code in drawings: captions say little about one another, and the grammar is forced. */
   textWeight: number;
   /**
@@ -112,12 +117,12 @@ export class DocumentStream {
       case 'draw large': {
         const item = pick(kind === 'draw' ? 'stills' : 'large stills');
         const caption = this.captionOr(variedCaption(item.scene, random), random);
-        return this.drawing(documentIds(generationSample(caption, gridOf(item)), this.text), random, true);
+        return this.drawing(documentIds(generationSample(caption, gridOf(item)), this.text), random, item.side, true);
       }
       case 'film': {
         const item = pick('clips');
         const caption = this.captionOr(variedClipCaption(item.scene, random), random);
-        return this.drawing(documentIds(videoSample(caption, clipOf(item)), this.text), random, false);
+        return this.drawing(documentIds(videoSample(caption, clipOf(item)), this.text), random, item.side, false);
       }
       case 'tell': {
         const item = pick('stills');
@@ -171,15 +176,21 @@ export class DocumentStream {
   }
 
   /** A drawing: its codes are learned in full, the rest a little. A picture ends with EOS here, unlike the released data. */
-  private drawing(ids: readonly number[], random: SeededRandom, ends: boolean): TokenDocument {
+  private drawing(ids: readonly number[], random: SeededRandom, side: number, ends: boolean): TokenDocument {
     const { special } = this.text;
+    const { beginWeight, textWeight } = this.options;
     const labels = ends ? [...ids, special.eos] : [...ids];
     const { share, highest } = this.options.contextNoise;
     const rate = random.next() < share ? random.next() * highest : 0;
     const read = labels.map((id) =>
       isVisual(id, special) && random.next() < rate ? special.visualStart + random.integer(special.visualCount) : id,
     );
-    const weights = labels.map((id) => (isVisual(id, special) ? 1 : this.options.textWeight));
+    let codes = 0;
+    const weights = labels.map((id) => {
+      if (!isVisual(id, special)) return textWeight;
+      const row = Math.floor(codes++ / side);
+      return beginRows(side).includes(row) ? beginWeight : 1;
+    });
     return { ids: read, labels, weights };
   }
 
@@ -192,6 +203,11 @@ export class DocumentStream {
       labels: Array.from(labels, (label, index) => (isVisual(ids[index], special) ? ids[index] : label)),
     };
   }
+}
+
+/** Rows of tokens, of a picture of so many, in which still things begin. */
+function beginRows(side: number): readonly number[] {
+  return [0, side * gridStep === largeSide ? (largeSide - largeSlotSize) / gridStep : side / 2];
 }
 
 /** Labels of everything behind the picture. */

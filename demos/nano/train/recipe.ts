@@ -96,6 +96,7 @@ export interface LanguageStage extends StageRecipe {
 const documents = {
   captionDropout: 0.1,
   contextNoise: { share: 0.3, highest: 0.2 },
+  beginWeight: 5,
   textWeight: 0.1,
   learnsRead: true,
   questions: 3,
