@@ -37,6 +37,17 @@ export function describePath(folder: { name: string }, path: string): string {
   return folder.name.endsWith('/') ? folder.name + path : `${folder.name}/${path}`;
 }
 
+/** A folder within a folder. */
+export function subfolder(folder: ModelFolder, path: string): ModelFolder {
+  const inside = (file: string): string => `${path}/${file}`;
+  return {
+    name: describePath(folder, path),
+    exists: (file, signal) => folder.exists(inside(file), signal),
+    readText: (file, signal) => folder.readText(inside(file), signal),
+    open: (file, signal) => folder.open(inside(file), signal),
+  };
+}
+
 function missingFileError(where: string): Emu3Error {
   return new Emu3Error('There is no such file.', {
     code: 'missing',

@@ -4,6 +4,7 @@ export { diskFolder } from './folder.node.js';
 export { openHubFolder } from './hub/folder.node.js';
 export type { HubFile, HubFolder, HubOptions } from './hub/folder.node.js';
 export { openFileSource } from './source.node.js';
+export { defaultCacheFolder, diskCache } from './cache/disk.node.js';
 export { diskFileSystem, replaceFile } from './atomic.node.js';
 export type { SaveFileSystem, WriteHandle } from './atomic.node.js';
 export { writeModel, writeSafetensors } from './safetensors/writer.node.js';

@@ -45,5 +45,8 @@ export type { LoadedAdapters } from './adapters.js';
 export { adapterConfigJson, parseAdapterConfig } from './config/adapter.js';
 export type { AdapterConfig } from './config/adapter.js';
 export { mergedTensors, storeTensors } from './export.js';
+export { privateFileCache } from './cache/private-files.js';
+export type { CacheEntry, CacheStore } from './cache/store.js';
+export type { CacheOutcome } from './cache/through.js';
 export { readTrainingCheckpoint } from './checkpoint.js';
 export type { HostTensor, TrainerState, TrainingCheckpoint } from './checkpoint.js';

@@ -1,7 +1,9 @@
 import { VisionTokenizer, VisionWeights } from '../engine/models/vision/index.js';
 import { ParameterStore } from '../engine/parameters.js';
-import { QuantizedParameters, type QuantizationChoice } from '../engine/quantized/index.js';
+import { chooseFormats, QuantizedParameters, type QuantizationChoice } from '../engine/quantized/index.js';
 import type { Device } from '../engine/device.js';
+import { throughCache, type CacheOutcome } from './cache/through.js';
+import type { CacheStore } from './cache/store.js';
 import { transformerTensorShapes, visionTensorShapes } from './config/shapes.js';
 import type { Emu3Config } from './config/transformer.js';
 import type { Emu3VisionVQConfig } from './config/vision.js';
@@ -60,11 +62,15 @@ export interface LoadedQuantizedTransformer {
 export interface LoadQuantizedOptions extends Omit<LoadOptions, 'training'> {
   /** Default q4. */
   format?: QuantizationChoice;
+  /** Where the packed model is looked for, and kept when it is not there. Default: nowhere. */
+  cache?: CacheStore | undefined;
+  onCache?: ((outcome: CacheOutcome) => void) | undefined;
 }
 
 /**
  * As {@link loadTransformer}, with the matrices packed on the GPU as their rows arrive: their f32 values are never
- * there, neither on the GPU nor, but for a tile, on the host. Layers whose inputs are no multiple of 32 stay f32.
+ * there, neither on the GPU nor, but for a tile, on the host. Layers whose inputs are no multiple of 32 stay f32. With a
+ * cache the packed model is read from there when it is of these very files; the cache failing is no failure of loading.
  *
  * @throws Emu3Error of {@link loadTransformer}.
  */
@@ -76,12 +82,22 @@ export async function loadQuantizedTransformer(
   const { config, checkpoint } = await openTransformer(folder, options);
   try {
     const shapes = transformerTensorShapes(config);
-    const transfer = new Transfer(device, checkpoint, shapes.keys(), options);
-    const parameters = await QuantizedParameters.build(device, shapes, options.format ?? 'q4', {
-      write: (name, tensor) => transfer.fill(name, tensor),
-      pack: (name, weight) => transfer.pack(name, weight),
-    });
-    return { config, parameters };
+    const pack = (): Promise<QuantizedParameters> => {
+      const transfer = new Transfer(device, checkpoint, shapes.keys(), options);
+      return QuantizedParameters.build(device, shapes, options.format ?? 'q4', {
+        write: (name, tensor) => transfer.fill(name, tensor),
+        pack: (name, weight) => transfer.pack(name, weight),
+      });
+    };
+    const { cache } = options;
+    if (cache === undefined) return { config, parameters: await pack() };
+    const kept = {
+      config,
+      shapes,
+      formats: chooseFormats(shapes, options.format ?? 'q4'),
+      content: checkpoint.version,
+    };
+    return { config, parameters: await throughCache(device, cache, kept, options, pack) };
   } finally {
     await checkpoint.close();
   }

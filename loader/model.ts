@@ -54,6 +54,7 @@ export function canonicalCheckpoint(checkpoint: Checkpoint, family?: 'transforme
     name: checkpoint.name,
     tensors,
     metadata: checkpoint.metadata,
+    version: checkpoint.version,
     readRaw: async (name, options) => checkpoint.readRaw(find(name), options),
     stream: (name, tileBytes, options) => checkpoint.stream(find(name), tileBytes, options),
     readFloat32: async (name, options) => checkpoint.readFloat32(find(name), options),

@@ -26,6 +26,7 @@ function readAheadSource(source: ByteSource, windowBytes: number): ByteSource {
   return {
     name: source.name,
     size: source.size,
+    ...(source.version !== undefined && { version: source.version }),
     read: async (offset, length, signal) => {
       assertRange(source, offset, length);
       if (length >= windowBytes) return source.read(offset, length, signal);

@@ -15,6 +15,7 @@ const MAX_READ = 1 << 30;
 export async function openFileSource(path: string): Promise<ByteSource> {
   let handle: FileHandle;
   let size: number;
+  let version: string;
   try {
     handle = await open(path, 'r');
   } catch (error) {
@@ -26,6 +27,7 @@ export async function openFileSource(path: string): Promise<ByteSource> {
       throw new Emu3Error('This is not a file.', { code: 'io', where: path, fix: 'Give the path of a file.' });
     }
     size = stat.size;
+    version = String(stat.mtimeMs);
   } catch (error) {
     await handle.close();
     throw fileError(error, path, 'read');
@@ -33,6 +35,7 @@ export async function openFileSource(path: string): Promise<ByteSource> {
   const source: ByteSource = {
     name: path,
     size,
+    version,
     read: async (offset, length, signal) => {
       assertRange(source, offset, length);
       const bytes = new Uint8Array(length);

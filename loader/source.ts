@@ -10,6 +10,8 @@ export interface ByteSource {
   readonly name: string;
   /** Size of the file in bytes. */
   readonly size: number;
+  /** Changes with the content, where the place can tell: an entity tag, or the time of the last change. */
+  readonly version?: string;
   read(offset: number, length: number, signal?: AbortSignal): Promise<Uint8Array>;
   close(): Promise<void>;
 }

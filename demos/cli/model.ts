@@ -2,7 +2,8 @@ import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Emu3Error } from '../../kernels/core/errors.js';
-import { diskFolder, type ModelFolder } from '../../loader/index.node.js';
+import { diskFolder, openHubFolder, type ModelFolder } from '../../loader/index.node.js';
+import { subfolder } from '../../loader/folder.js';
 import { isRecord, parseJsonObject } from '../../loader/json.js';
 
 /** Folder of the vision tokenizer inside a folder that holds a whole model. */
@@ -41,12 +42,13 @@ export function shippedModel(): string {
 /**
  * Finds the networks of a model folder: a transformer with `vision_tokenizer/` in it, either of them alone, or a folder
  * of the Transformers port, which holds both in one checkpoint. Reads config.json only.
- * @param path default the shipped model.
- * @throws Emu3Error `missing` when there is no config.json, `config` when it cannot be read.
+ * @param path default the shipped model. `owner/name` or `owner/name@revision`, where there is no such folder, is a model on
+ *   the hub that `HF_ENDPOINT` names, opened with the token of `HF_TOKEN`.
+ * @throws Emu3Error `missing` when there is no config.json, `config` when it cannot be read, and of `openHubFolder`.
  */
-export async function findModel(path: string = shippedModel()): Promise<ModelParts> {
-  const folder = diskFolder(path);
-  const inner = diskFolder(join(path, visionFolderName));
+export async function findModel(path: string = shippedModel(), signal?: AbortSignal): Promise<ModelParts> {
+  const folder = await openPlace(path, signal);
+  const inner = subfolder(folder, visionFolderName);
   const hasInner = await inner.exists(configFile);
   if (!(await folder.exists(configFile))) {
     if (hasInner) return { path, transformer: undefined, vision: inner };
@@ -60,6 +62,18 @@ export async function findModel(path: string = shippedModel()): Promise<ModelPar
   if (isRecord(config['vq_config'])) return { path, transformer: folder, vision: folder };
   if (isVision(config)) return { path, transformer: undefined, vision: folder };
   return { path, transformer: folder, vision: hasInner ? inner : undefined };
+}
+
+async function openPlace(path: string, signal: AbortSignal | undefined): Promise<ModelFolder> {
+  const [, repository, revision] = /^([\w.-]+\/[\w.-]+?)(?:@([\w./-]+))?$/.exec(path) ?? [];
+  if (repository === undefined || repository.startsWith('.') || existsSync(path)) return diskFolder(path);
+  const { HF_ENDPOINT, HF_TOKEN } = process.env;
+  return openHubFolder(repository, {
+    ...(revision !== undefined && { revision }),
+    ...(HF_ENDPOINT !== undefined && HF_ENDPOINT !== '' && { hubUrl: HF_ENDPOINT }),
+    ...(HF_TOKEN !== undefined && HF_TOKEN !== '' && { accessToken: HF_TOKEN }),
+    ...(signal && { signal }),
+  });
 }
 
 function isVision(config: Readonly<Record<string, unknown>>): boolean {

@@ -1,5 +1,12 @@
 import type { Device } from '../../engine/device.js';
-import { diskFolder } from '../../loader/index.node.js';
+import {
+  diskCache,
+  diskFolder,
+  openCheckpoint,
+  type CacheOutcome,
+  type CacheStore,
+  type ModelFolder,
+} from '../../loader/index.node.js';
 import { Emu3 } from '../../loader/pipeline/emu3.js';
 import { findModel, requireTransformer, requireVision } from './model.js';
 import type { ModelChoice } from './options.js';
@@ -13,16 +20,20 @@ export async function withModel<Result>(
   choice: ModelChoice,
   use: (emu3: Emu3, device: Device) => Promise<Result>,
 ): Promise<Result> {
-  const parts = await findModel(choice.model);
-  requireTransformer(parts);
-  const visionFolder = requireVision(parts);
+  const { signal } = terminal;
+  const parts = await findModel(choice.model, signal);
+  const folder = requireTransformer(parts);
+  const visionFolder =
+    choice.vision === undefined ? requireVision(parts) : requireVision(await findModel(choice.vision, signal));
+  const cache = (await keepsPacked(folder, choice)) ? diskCache() : undefined;
   return withDevice(terminal, choice, async (device) => {
     const emu3 = await withProgress(terminal, 'loading', 100, (bar) =>
       Emu3.load({
         device,
-        folder: diskFolder(parts.path),
+        folder,
         visionFolder,
         weights: choice.weights ?? 'f32',
+        ...(cache && { cache, onCache: (outcome) => describeCache(terminal, cache, outcome) }),
         ...(choice.windows && { windows: choice.windows }),
         ...(choice.stagger !== undefined && { stagger: choice.stagger }),
         ...(choice.loraFolder !== undefined && { adapters: diskFolder(choice.loraFolder) }),
@@ -37,6 +48,34 @@ export async function withModel<Result>(
     if (emu3.packing.size > 0) terminal.err(`${describePacking(emu3)}\n`);
     return use(emu3, device);
   });
+}
+
+/** Models from this size are kept packed unless it is forbidden, smaller ones only when it is asked for. */
+const keptBytes = 2 ** 30;
+
+async function keepsPacked(folder: ModelFolder, { weights = 'f32', cache }: ModelChoice): Promise<boolean> {
+  if (weights === 'f32' || cache !== undefined) return weights !== 'f32' && cache === true;
+  const checkpoint = await openCheckpoint(folder);
+  try {
+    return [...checkpoint.tensors.values()].reduce((sum, { byteLength }) => sum + byteLength, 0) >= keptBytes;
+  } finally {
+    await checkpoint.close();
+  }
+}
+
+function describeCache(terminal: Terminal, { name }: CacheStore, outcome: CacheOutcome): void {
+  switch (outcome.kind) {
+    case 'read':
+      return terminal.err(`packed weights from ${name}\n`);
+    case 'written':
+      return terminal.err(`packed weights kept in ${name}; "emu3 cache" lists and removes them\n`);
+    case 'replaced':
+      return terminal.err(`packed weights made anew: ${outcome.reason.message}\n`);
+    case 'not written':
+      return terminal.err(`packed weights not kept: ${outcome.reason.message}\n`);
+    case 'not used':
+      return terminal.err('packed weights not kept: the files have no version\n');
+  }
 }
 
 /** How far packing took the weights from the file's. */

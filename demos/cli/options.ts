@@ -67,7 +67,10 @@ export const adapterOption = (): Option =>
 export const jsonOption = (): Option => new Option('--json', 'print the result as JSON; messages stay on stderr');
 
 const modelOption = (): Option =>
-  new Option('--model <folder>', 'model folder (default: the nano model that comes with the package)');
+  new Option(
+    '--model <folder>',
+    'model folder, or owner/name on the hub (default: the nano model that comes with the package)',
+  );
 
 /** What {@link addTokenOptions} adds. */
 export interface TokenChoice {
@@ -148,6 +151,8 @@ export interface ModelChoice extends RunChoice {
   loraFolder?: string;
   windows?: readonly number[];
   stagger?: number;
+  cache?: boolean;
+  vision?: string;
 }
 
 /** {@link addRunOptions}, and in what form the transformer is loaded. */
@@ -155,6 +160,12 @@ export function addModelOptions(command: Command): Command {
   command
     .addOption(weightsOption('how matrices are kept on the GPU; q8 and q4 pack them while loading (default: f32)'))
     .option('--lora-folder <folder>', 'folder of low-rank adapters for the model, as PEFT saves them')
+    .option(
+      '--vision <folder>',
+      'vision tokenizer, where the model has none inside: a folder, or owner/name on the hub',
+    )
+    .option('--cache', 'keep packed weights on disk for the next time (default: those of 1 GiB and more)')
+    .option('--no-cache', 'pack anew')
     .option(
       '--stagger <tokens>',
       'write several lines of a picture at once, each so far behind the one above: faster, other pictures',

@@ -1,5 +1,6 @@
 import { Command } from 'commander';
 import { addAsk, addCaption } from './commands/ask.js';
+import { addCache } from './commands/cache.js';
 import { addChat } from './commands/chat.js';
 import { addDecode } from './commands/decode.js';
 import { addDevices } from './commands/devices.js';
@@ -28,6 +29,7 @@ const commands = [
   addTrain,
   addEval,
   addInspect,
+  addCache,
   addDevices,
 ];
 

@@ -19,6 +19,9 @@ export {
   destroyQuantizedWeight,
   quantizedBytes,
   quantizedTensors,
+  readPackedWords,
+  writePackedWords,
+  type PackedPart,
   type QuantizationError,
   type QuantizedWeight,
 } from './weight.js';

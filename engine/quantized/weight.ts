@@ -153,6 +153,50 @@ export async function dequantize(device: Device, weight: QuantizedWeight): Promi
   }
 }
 
+/** The arrays of a packed weight: levels, and scales. */
+export type PackedPart = 'data' | 'scales';
+
+/** One array of a packed weight, all rows in order, in pieces of so many bytes, a multiple of 4; the last may be shorter. */
+export async function* readPackedWords(
+  weight: QuantizedWeight,
+  part: PackedPart,
+  pieceBytes: number,
+): AsyncGenerator<Int32Array> {
+  const total = weight.shards.reduce((sum, shard) => sum + shard[part].byteLength, 0);
+  for (let at = 0; at < total; at += pieceBytes) {
+    const piece = new Uint8Array(Math.min(pieceBytes, total - at));
+    for (const { tensor, begin, end, from } of overlaps(weight, part, at, piece.length)) {
+      const { device, buffer, offset } = tensor;
+      piece.set(new Uint8Array(await device.read(buffer, offset + from, end - begin)), begin - at);
+    }
+    yield new Int32Array(piece.buffer);
+  }
+}
+
+/** Writes bytes of one array of a packed weight, `byteOffset` from its first row; both multiples of 4. Does not wait. */
+export function writePackedWords(
+  weight: QuantizedWeight,
+  part: PackedPart,
+  byteOffset: number,
+  bytes: Uint8Array,
+): void {
+  for (const { tensor, begin, end, from } of overlaps(weight, part, byteOffset, bytes.length)) {
+    const piece = bytes.subarray(begin - byteOffset, end - byteOffset);
+    tensor.device.gpu.queue.writeBuffer(tensor.buffer, tensor.offset + from, piece as GPUAllowSharedBufferSource);
+  }
+}
+
+/** The parts of a run of bytes that lie in each shard: from `begin` to `end` of the run, at `from` in the tensor. */
+function* overlaps(weight: QuantizedWeight, part: PackedPart, at: number, length: number) {
+  let start = 0;
+  for (const shard of weight.shards) {
+    const tensor = shard[part];
+    const [begin, end] = [Math.max(at, start), Math.min(at + length, start + tensor.byteLength)];
+    if (begin < end) yield { tensor, begin, end, from: begin - start };
+    start += tensor.byteLength;
+  }
+}
+
 /** How far a packed weight is from its source. */
 export interface QuantizationError {
   /** Largest |weight - packed|. */

@@ -38,6 +38,7 @@ export async function openHttpSource(url: string, options: HttpSourceOptions = {
   const source: ByteSource = {
     name: url,
     size: total,
+    ...(tag !== null && { version: tag }),
     read: async (offset, length, signal) => {
       assertRange(source, offset, length);
       throwIfAborted(signal, url);

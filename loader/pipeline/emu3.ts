@@ -14,6 +14,8 @@ import {
 } from '../../tokenizer/index.js';
 import { parseTransformerConfig, type Emu3Config } from '../config/transformer.js';
 import { parseVisionConfig } from '../config/vision.js';
+import type { CacheStore } from '../cache/store.js';
+import type { CacheOutcome } from '../cache/through.js';
 import { describePath, type ModelFolder } from '../folder.js';
 import { loadVisionTokenizer, type LoadedVisionTokenizer } from '../load-model.js';
 import type { LoadProgress, TransferOptions } from '../transfer.js';
@@ -78,6 +80,13 @@ export interface Emu3LoadOptions {
    * 32 stay f32. Default f32.
    */
   weights?: WeightFormat;
+  /**
+   * Where packed weights are kept, so that they are packed once: `diskCache()` in Node, `privateFileCache()` in browsers.
+   * Default: nowhere.
+   */
+  cache?: CacheStore;
+  /** Told what became of the cache, once. */
+  onCache?: (outcome: CacheOutcome) => void;
   /** Low-rank adapters as PEFT saves them, made for this model: merged into f32 weights, beside packed ones. */
   adapters?: ModelFolder;
   /** Instead of the folder's own. */
@@ -182,6 +191,8 @@ export class Emu3 {
       const transformer = await loadPipelineWeights(device, folder, config, {
         weights: options.weights ?? 'f32',
         adapters: options.adapters,
+        cache: options.cache,
+        onCache: options.onCache,
         model: loadOptions('transformer'),
         ofAdapters: loadOptions('adapters'),
       });

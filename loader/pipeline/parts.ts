@@ -10,22 +10,11 @@ import {
 } from '../../tokenizer/index.js';
 import { ConfigFields } from '../config/fields.js';
 import type { Emu3Config } from '../config/transformer.js';
-import { describePath, type ModelFolder } from '../folder.js';
+import { describePath, subfolder, type ModelFolder } from '../folder.js';
 import { isRecord, parseJsonObject } from '../json.js';
 
 const visionSubfolder = 'vision_tokenizer';
 const preprocessorFile = 'preprocessor_config.json';
-
-/** A folder within a folder. */
-function subfolder(folder: ModelFolder, path: string): ModelFolder {
-  const inside = (file: string): string => `${path}/${file}`;
-  return {
-    name: describePath(folder, path),
-    exists: (file, signal) => folder.exists(inside(file), signal),
-    readText: (file, signal) => folder.readText(inside(file), signal),
-    open: (file, signal) => folder.open(inside(file), signal),
-  };
-}
 
 /**
  * The vision tokenizer of a model folder: its subfolder `vision_tokenizer`, or the folder itself in the Transformers

@@ -10,6 +10,8 @@ import type { ParameterStore } from '../../engine/parameters.js';
 import type { QuantizedParameters } from '../../engine/quantized/index.js';
 import type { QuantizationFormat } from '../../kernels/quantize/index.js';
 import { loadAdapters } from '../adapters.js';
+import type { CacheStore } from '../cache/store.js';
+import type { CacheOutcome } from '../cache/through.js';
 import { transformerTensorShapes } from '../config/shapes.js';
 import type { Emu3Config } from '../config/transformer.js';
 import type { ModelFolder } from '../folder.js';
@@ -33,6 +35,9 @@ export interface PipelineWeightsOptions {
   weights: WeightFormat;
   /** Folder of adapters that go with the model. */
   adapters: ModelFolder | undefined;
+  /** Where packed weights are kept. */
+  cache: CacheStore | undefined;
+  onCache: ((outcome: CacheOutcome) => void) | undefined;
   /** Of the model and of the adapters; reports both. */
   model: TransferOptions;
   ofAdapters: TransferOptions;
@@ -48,7 +53,7 @@ export async function loadPipelineWeights(
   config: Emu3Config,
   options: PipelineWeightsOptions,
 ): Promise<PipelineWeights> {
-  const { adapters: place, weights: format } = options;
+  const { adapters: place, weights: format, cache, onCache } = options;
   if (!weightFormats.includes(format)) {
     throw new Emu3Error(`There is no weight format ${format}.`, {
       code: 'argument',
@@ -74,7 +79,8 @@ export async function loadPipelineWeights(
       adapters?.destroy();
       adapters = undefined;
     } else {
-      parameters = (await loadQuantizedTransformer(device, folder, { ...options.model, format })).parameters;
+      parameters = (await loadQuantizedTransformer(device, folder, { ...options.model, format, cache, onCache }))
+        .parameters;
     }
   } catch (error) {
     destroy();

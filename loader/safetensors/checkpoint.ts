@@ -15,6 +15,8 @@ export interface Checkpoint {
   readonly name: string;
   readonly tensors: ReadonlyMap<string, TensorInfo>;
   readonly metadata: ReadonlyMap<string, string>;
+  /** Tells this content of the files from any other; undefined where their place cannot. */
+  readonly version: string | undefined;
   /** The tensor's bytes as stored. */
   readRaw(name: string, options?: ReadOptions): Promise<Uint8Array>;
   /** The tensor's bytes in order, at most `tileBytes` at a time, cut at whole elements. */
@@ -152,6 +154,7 @@ function checkpointOf(name: string, files: readonly SafetensorsFile[]): Checkpoi
     name,
     tensors,
     metadata,
+    version: versionOf(files),
     readRaw: async (tensor, options) => owner(tensor).readRaw(tensor, options),
     stream: (tensor, tileBytes, options) => owner(tensor).stream(tensor, tileBytes, options),
     readFloat32: async (tensor, options) => owner(tensor).readFloat32(tensor, options),
@@ -160,4 +163,9 @@ function checkpointOf(name: string, files: readonly SafetensorsFile[]): Checkpoi
       for (const file of files) await file.close();
     },
   };
+}
+
+function versionOf(files: readonly SafetensorsFile[]): string | undefined {
+  const versions = files.map(({ version }) => version);
+  return versions.includes(undefined) ? undefined : versions.join('\n');
 }

@@ -44,6 +44,12 @@ export class SafetensorsFile {
     return this.source.name;
   }
 
+  /** Name, size and version of the file; undefined where its place tells no version. */
+  get version(): string | undefined {
+    const { name, size, version } = this.source;
+    return version === undefined ? undefined : `${name} ${size} ${version}`;
+  }
+
   get tensors(): ReadonlyMap<string, TensorInfo> {
     return this.header.tensors;
   }

@@ -1,63 +1,12 @@
-import { createServer } from 'node:http';
-import type { IncomingMessage, ServerResponse } from 'node:http';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { encodeSafetensors, openCheckpoint, openHubFolder } from '../../loader/index.node.js';
+import { TestHub } from '../support/hub.js';
 import { expectError, rejection } from './support.js';
 
-const commit = '0123456789abcdef0123456789abcdef01234567';
-const repository = 'someone/small-emu';
+const hub = new TestHub();
+const { commit, repository, files, lies } = hub;
 const quick = { firstDelay: 1 };
-
 let hubUrl = '';
-const files = new Map<string, Uint8Array>();
-/** Sizes of the listing that differ from those of the files. */
-const lies = new Map<string, number>();
-let seen: { path: string; token: string | undefined }[] = [];
-/** Answers before the hub does, or leaves it to the hub. */
-let before: (request: IncomingMessage, response: ServerResponse) => boolean;
-
-/** What of the hub's interface a model's files need. */
-function hub(request: IncomingMessage, response: ServerResponse): void {
-  const path = new URL(request.url ?? '', 'http://hub').pathname;
-  seen.push({ path, token: request.headers.authorization });
-  if (before(request, response)) return;
-  const json = (value: unknown): void =>
-    void response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(value));
-  const refuse = (message: string): void =>
-    void response
-      .writeHead(404, { 'content-type': 'application/json', 'x-error-message': message })
-      .end(JSON.stringify({ error: message }));
-  if (path.startsWith('/api/models/') && !path.startsWith(`/api/models/${repository}/`)) {
-    refuse('Repository not found');
-  } else if (/\/revision\/(main|v1)$/.test(path)) {
-    json({ _id: '1', id: repository, sha: commit, lastModified: '2024-09-27', private: false, gated: false });
-  } else if (path === `/api/models/${repository}/tree/${commit}`) {
-    json(
-      [...files].map(([name, content]) => ({
-        type: 'file',
-        path: name,
-        size: lies.get(name) ?? content.length,
-        oid: 'a',
-        ...(name.endsWith('.safetensors') && { lfs: { oid: 'c'.repeat(64), size: content.length, pointerSize: 120 } }),
-      })),
-    );
-  } else if (path.startsWith(`/${repository}/resolve/${commit}/`)) {
-    sendFile(request, response, files.get(decodeURIComponent(path.slice(`/${repository}/resolve/${commit}/`.length))));
-  } else {
-    refuse('Revision not found');
-  }
-}
-
-function sendFile(request: IncomingMessage, response: ServerResponse, content: Uint8Array | undefined): void {
-  const match = /^bytes=(\d+)-(\d+)$/.exec(request.headers.range ?? '');
-  if (content === undefined) return void response.writeHead(404).end();
-  if (!match) return void response.writeHead(200).end(content);
-  const [first, last] = [Number(match[1]), Math.min(Number(match[2]), content.length - 1)];
-  const range = { 'content-range': `bytes ${first}-${last}/${content.length}` };
-  return void response.writeHead(206, range).end(content.subarray(first, last + 1));
-}
-
-const server = createServer(hub);
 
 beforeAll(async () => {
   const weights = (name: string, value: number): Promise<Uint8Array> =>
@@ -68,22 +17,17 @@ beforeAll(async () => {
   const map = { first: 'model-00001-of-00002.safetensors', second: 'model-00002-of-00002.safetensors' };
   files.set('model.safetensors.index.json', new TextEncoder().encode(JSON.stringify({ weight_map: map })));
   files.set('vision_tokenizer/config.json', new TextEncoder().encode('{}'));
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const address = server.address();
-  if (address === null || typeof address === 'string') throw new Error('The server has no port.');
-  hubUrl = `http://127.0.0.1:${address.port}`;
+  await hub.start();
+  hubUrl = hub.url;
 });
 
 beforeEach(() => {
-  before = () => false;
-  seen = [];
+  hub.before = () => false;
+  hub.seen = [];
   lies.clear();
 });
 
-afterAll(async () => {
-  server.closeAllConnections();
-  await new Promise((resolve) => server.close(resolve));
-});
+afterAll(() => hub.stop());
 
 describe('models on the hub', () => {
   test('are listed at a commit and read in ranges, across shards', async () => {
@@ -104,8 +48,8 @@ describe('models on the hub', () => {
   test('are asked for with the token, in the listing and in every range', async () => {
     const folder = await openHubFolder(repository, { hubUrl, accessToken: 'hf_secret' });
     await folder.open('model-00001-of-00002.safetensors');
-    expect(seen.length).toBeGreaterThanOrEqual(3);
-    expect(new Set(seen.map(({ token }) => token))).toEqual(new Set(['Bearer hf_secret']));
+    expect(hub.seen.length).toBeGreaterThanOrEqual(3);
+    expect(new Set(hub.seen.map(({ token }) => token))).toEqual(new Set(['Bearer hf_secret']));
   });
 
   test('that are not there, names that are none, revisions that are none', async () => {
@@ -124,7 +68,7 @@ describe('models on the hub', () => {
   });
 
   test.each([401, 403])('that may not be read (%d): the words of the hub, at once', async (status) => {
-    before = (_request, response) => {
+    hub.before = (_request, response) => {
       response
         .writeHead(status, { 'content-type': 'application/json' })
         .end(JSON.stringify({ error: 'Access to this model is restricted.' }));
@@ -132,12 +76,12 @@ describe('models on the hub', () => {
     };
     const error = await rejection(openHubFolder(repository, { hubUrl }));
     expectError(error, 'io', String(status), 'Access to this model is restricted.', 'access token');
-    expect(seen).toHaveLength(1);
+    expect(hub.seen).toHaveLength(1);
   });
 
   test('of a busy hub are asked for again', async () => {
     let busy = 6;
-    before = (_request, response) => {
+    hub.before = (_request, response) => {
       if (busy-- % 2 !== 0 || busy < 0) return false;
       response.writeHead(429, { 'retry-after': '0' }).end();
       return true;
@@ -145,7 +89,7 @@ describe('models on the hub', () => {
     const folder = await openHubFolder(repository, { hubUrl, retry: quick });
     expect(folder.files.size).toBe(files.size);
     busy = Infinity;
-    before = (_request, response) => {
+    hub.before = (_request, response) => {
       response.writeHead(429).end();
       return true;
     };
@@ -159,7 +103,7 @@ describe('models on the hub', () => {
   });
 
   test('on a server that is no hub, or none at all', async () => {
-    before = (_request, response) => {
+    hub.before = (_request, response) => {
       response.writeHead(200, { 'content-type': 'text/html' }).end('<html>');
       return true;
     };
