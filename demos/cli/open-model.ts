@@ -33,7 +33,7 @@ export async function withModel<Result>(
         folder,
         visionFolder,
         weights: choice.weights ?? 'f32',
-        ...(cache && { cache, onCache: (outcome) => describeCache(terminal, cache, outcome) }),
+        ...(cache && { cache, onCache: (outcome) => terminal.err(`${describeCache(cache, outcome)}\n`) }),
         ...(choice.windows && { windows: choice.windows }),
         ...(choice.stagger !== undefined && { stagger: choice.stagger }),
         ...(choice.loraFolder !== undefined && { adapters: diskFolder(choice.loraFolder) }),
@@ -63,18 +63,18 @@ async function keepsPacked(folder: ModelFolder, { weights = 'f32', cache }: Mode
   }
 }
 
-function describeCache(terminal: Terminal, { name }: CacheStore, outcome: CacheOutcome): void {
+function describeCache({ name }: CacheStore, outcome: CacheOutcome): string {
   switch (outcome.kind) {
     case 'read':
-      return terminal.err(`packed weights from ${name}\n`);
+      return `packed weights from ${name}`;
     case 'written':
-      return terminal.err(`packed weights kept in ${name}; "emu3 cache" lists and removes them\n`);
+      return `packed weights kept in ${name}; "emu3 cache" lists and removes them`;
     case 'replaced':
-      return terminal.err(`packed weights made anew: ${outcome.reason.message}\n`);
+      return `packed weights made anew: ${outcome.reason.message}`;
     case 'not written':
-      return terminal.err(`packed weights not kept: ${outcome.reason.message}\n`);
+      return `packed weights not kept: ${outcome.reason.message}`;
     case 'not used':
-      return terminal.err('packed weights not kept: the files have no version\n');
+      return 'packed weights not kept: the files have no version';
   }
 }
 

@@ -171,8 +171,10 @@ export async function readPackedEntry(
 function errorsOf(text: string, where: string): Map<string, QuantizationError> {
   const json = parseJsonObject(`{"errors":${text === '' ? 'null' : text}}`, where);
   const found = new Map<string, QuantizationError>();
-  for (const entry of Array.isArray(json['errors']) ? json['errors'] : []) {
-    const [name, error]: unknown[] = Array.isArray(entry) ? entry : [];
+  const entries: readonly unknown[] = Array.isArray(json['errors']) ? json['errors'] : [];
+  for (const entry of entries) {
+    if (!Array.isArray(entry)) continue;
+    const [name, error] = entry as readonly unknown[];
     if (typeof name !== 'string' || !isRecord(error)) continue;
     const { maxAbsolute, relativeRms } = error;
     if (typeof maxAbsolute === 'number' && typeof relativeRms === 'number')
