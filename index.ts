@@ -7,6 +7,8 @@ export type { DType, KernelTraits, Operand } from './kernels/core/types.js';
 export { Emu3, exactWindows } from './loader/pipeline/emu3.js';
 export type { Emu3LoadOptions, Emu3LoadProgress } from './loader/pipeline/emu3.js';
 export type { WeightFormat } from './loader/pipeline/weights.js';
+export { describeBudget } from './loader/memory/budget.js';
+export type { MemoryBudget } from './loader/memory/budget.js';
 export type { Answer, AnswerBatchEvents, AnswerEvents } from './loader/pipeline/answer.js';
 export type {
   AnswerOptions,

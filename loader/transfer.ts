@@ -20,7 +20,7 @@ export interface TransferOptions {
 }
 
 /** Bytes of a file held on the host at a time. */
-const tileBytes = 4 << 20;
+export const tileBytes = 4 << 20;
 /** Bytes sent to the GPU before the host waits for it, so that copies under way do not pile up. */
 const bytesInFlight = 128 << 20;
 

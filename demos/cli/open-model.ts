@@ -7,6 +7,7 @@ import {
   type CacheStore,
   type ModelFolder,
 } from '../../loader/index.node.js';
+import { describeBudget } from '../../loader/memory/budget.js';
 import { Emu3 } from '../../loader/pipeline/emu3.js';
 import { findModel, requireTransformer, requireVision } from './model.js';
 import type { ModelChoice } from './options.js';
@@ -27,12 +28,19 @@ export async function withModel<Result>(
     choice.vision === undefined ? requireVision(parts) : requireVision(await findModel(choice.vision, signal));
   const cache = (await keepsPacked(folder, choice)) ? diskCache() : undefined;
   return withDevice(terminal, choice, async (device) => {
+    // A software adapter's memory is this machine's.
+    const free = device.traits.software ? process.availableMemory() : undefined;
+    const limit = choice.memory === undefined ? free : choice.memory * 2 ** 30;
     const emu3 = await withProgress(terminal, 'loading', 100, (bar) =>
       Emu3.load({
         device,
         folder,
         visionFolder,
         weights: choice.weights ?? 'f32',
+        ...(limit !== undefined && { memoryLimit: limit }),
+        onBudget: (budget) => {
+          if (budget.total >= toldBytes) terminal.err(`memory: ${describeBudget(budget)}\n`);
+        },
         ...(cache && { cache, onCache: (outcome) => terminal.err(`${describeCache(cache, outcome)}\n`) }),
         ...(choice.windows && { windows: choice.windows }),
         ...(choice.stagger !== undefined && { stagger: choice.stagger }),
@@ -49,6 +57,9 @@ export async function withModel<Result>(
     return use(emu3, device);
   });
 }
+
+/** What a model takes is told from here. */
+const toldBytes = 2 ** 28;
 
 /** Models from this size are kept packed unless it is forbidden, smaller ones only when it is asked for. */
 const keptBytes = 2 ** 30;

@@ -153,6 +153,7 @@ export interface ModelChoice extends RunChoice {
   stagger?: number;
   cache?: boolean;
   vision?: string;
+  memory?: number;
 }
 
 /** {@link addRunOptions}, and in what form the transformer is loaded. */
@@ -163,6 +164,11 @@ export function addModelOptions(command: Command): Command {
     .option(
       '--vision <folder>',
       'vision tokenizer, where the model has none inside: a folder, or owner/name on the hub',
+    )
+    .option(
+      '--memory <GiB>',
+      'refuse a model that takes more (default: what is free, where the adapter computes in main memory)',
+      numberOption({ from: 0, exclusive: true }),
     )
     .option('--cache', 'keep packed weights on disk for the next time (default: those of 1 GiB and more)')
     .option('--no-cache', 'pack anew')

@@ -16,6 +16,7 @@ import { parseTransformerConfig, type Emu3Config } from '../config/transformer.j
 import { parseVisionConfig } from '../config/vision.js';
 import type { CacheStore } from '../cache/store.js';
 import type { CacheOutcome } from '../cache/through.js';
+import { checkBudget, planBudget, type MemoryBudget } from '../memory/budget.js';
 import { describePath, type ModelFolder } from '../folder.js';
 import { loadVisionTokenizer, type LoadedVisionTokenizer } from '../load-model.js';
 import type { LoadProgress, TransferOptions } from '../transfer.js';
@@ -87,6 +88,13 @@ export interface Emu3LoadOptions {
   cache?: CacheStore;
   /** Told what became of the cache, once. */
   onCache?: (outcome: CacheOutcome) => void;
+  /**
+   * Bytes that the model may take on the GPU: a larger one is refused before a weight is read, with what would fit. Default:
+   * no limit, as adapters do not tell theirs.
+   */
+  memoryLimit?: number;
+  /** Told what the model will take, before a weight is read. */
+  onBudget?: (budget: MemoryBudget) => void;
   /** Low-rank adapters as PEFT saves them, made for this model: merged into f32 weights, beside packed ones. */
   adapters?: ModelFolder;
   /** Instead of the folder's own. */
@@ -167,7 +175,7 @@ export class Emu3 {
    *   no whole model, or adapters that do not go with it; `argument` for windows of other sizes; `limit`, `out-of-memory`, `device-lost`; `aborted`. Nothing stays on the GPU then.
    */
   static async load(options: Emu3LoadOptions): Promise<Emu3> {
-    const { device, folder, signal, onProgress, windows = [], stagger } = options;
+    const { device, folder, signal, onProgress, onBudget, windows = [], stagger } = options;
     checkWindows(windows);
     checkStagger(stagger, windows);
     const text = async (place: ModelFolder): Promise<[string, string]> => [
@@ -182,6 +190,12 @@ export class Emu3 {
     const defaults = await readGenerationDefaults(folder, signal);
     const pixelLimits = await readPixelLimits(visionFolder, spatialFactor(visionConfig), config.image_area, signal);
 
+    const cacheType = options.cacheType ?? 'f32';
+    const model = { config, visionConfig, weights: options.weights ?? 'f32', cacheType };
+    const budget = planBudget(device, model);
+    onBudget?.(budget);
+    checkBudget(device, model, budget, options.memoryLimit ?? Infinity);
+
     const loadOptions = (part: Emu3LoadProgress['part']): TransferOptions => ({
       ...(signal && { signal }),
       onProgress: (progress: LoadProgress) => onProgress?.({ part, ...progress }),
@@ -189,7 +203,7 @@ export class Emu3 {
     const vision = await loadVisionTokenizer(device, visionFolder, loadOptions('vision tokenizer'));
     try {
       const transformer = await loadPipelineWeights(device, folder, config, {
-        weights: options.weights ?? 'f32',
+        weights: model.weights,
         adapters: options.adapters,
         cache: options.cache,
         onCache: options.onCache,
@@ -197,7 +211,7 @@ export class Emu3 {
         ofAdapters: loadOptions('adapters'),
       });
       const parts = { device, config, transformer, vision, tokenizer, defaults, pixelLimits };
-      return new Emu3(parts, { cacheType: options.cacheType ?? 'f32', windows, stagger });
+      return new Emu3(parts, { cacheType, windows, stagger });
     } catch (error) {
       vision.weights.destroy();
       throw error;

@@ -2,7 +2,7 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { cacheBytes, planStep, planVision, weightBytes } from '../../demos/cli/memory-plan.js';
+import { cacheBytes, planStep, planVision, weightBytes } from '../../loader/memory/plan.js';
 import { Decoder } from '../../engine/decode/index.js';
 import {
   diskFolder,

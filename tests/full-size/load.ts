@@ -14,7 +14,7 @@ import type { Emu3Config } from '../../loader/index.js';
 import { chooseFormats, type QuantizedParameters } from '../../engine/quantized/index.js';
 import { quantizedShapes, type QuantizationFormat } from '../../kernels/quantize/index.js';
 import { elementCount } from '../../kernels/core/index.js';
-import { weightBytes } from '../../demos/cli/memory-plan.js';
+import { weightBytes } from '../../loader/memory/plan.js';
 
 /** Ids of the released vision tokens. */
 export const visionIds = { first: 151_854, count: 32_768 };

@@ -13,7 +13,7 @@ import {
 } from '../../../loader/index.node.js';
 import { weightFormats, type WeightFormat } from '../../../loader/pipeline/weights.js';
 import { calculateGenerateSize } from '../../../tokenizer/index.js';
-import { cacheBytes, planStep, planVision, weightBytes, type ArenaPlan } from '../memory-plan.js';
+import { cacheBytes, planStep, planVision, weightBytes, type ArenaPlan } from '../../../loader/memory/plan.js';
 import { findModel } from '../model.js';
 import { adapterOption, jsonOption, numberOption } from '../options.js';
 import { jsonText } from '../output.js';

@@ -1,6 +1,7 @@
 import type { Device } from '../../engine/device.js';
 import { Graph, planMemory, type Tensor } from '../../engine/graph/index.js';
 import {
+  attentionHeadDimension,
   headDimension,
   languageHead,
   plainWeights,
@@ -20,10 +21,10 @@ import { parameterAlignment } from '../../engine/parameters.js';
 import { chooseFormats } from '../../engine/quantized/index.js';
 import { GpuTensor } from '../../engine/tensor.js';
 import { attentionCacheWrite, attentionDecode, attentionDecodeSplits } from '../../kernels/attention/index.js';
-import { elementCount, type DType } from '../../kernels/core/types.js';
+import { bytesPerElement, elementCount, type DType } from '../../kernels/core/types.js';
 import { quantizedShapes } from '../../kernels/quantize/index.js';
-import type { TensorShapes } from '../../loader/index.js';
-import type { WeightFormat } from '../../loader/pipeline/weights.js';
+import type { TensorShapes } from '../config/shapes.js';
+import type { WeightFormat } from '../pipeline/weights.js';
 
 /** Memory of one recorded program's activations. */
 export interface ArenaPlan {
@@ -56,6 +57,10 @@ class Placeholders {
     this.byLabel.set(label, tensor);
     return tensor;
   }
+
+  destroy(): void {
+    this.device.destroyBuffer(this.buffer);
+  }
 }
 
 function planOf(graph: Graph, outputs: readonly Tensor[]): ArenaPlan {
@@ -78,10 +83,15 @@ export function weightBytes(shapes: TensorShapes, format: WeightFormat = 'f32'):
   return words * 4;
 }
 
-/** Bytes of keys and values of every layer, f32, for `rows` sequences of `context` positions. */
-export function cacheBytes(config: TransformerConfig, rows: number, context: number): number {
-  const perLayer = 2 * rows * config.num_key_value_heads * context * headDimension(config);
-  return 4 * perLayer * config.num_hidden_layers;
+/** Bytes of keys and values of every layer for `rows` sequences of `context` positions. */
+export function cacheBytes(
+  config: TransformerConfig,
+  rows: number,
+  context: number,
+  type: 'f32' | 'f16' = 'f32',
+): number {
+  const perLayer = 2 * rows * config.num_key_value_heads * context * attentionHeadDimension(config);
+  return bytesPerElement[type] * perLayer * config.num_hidden_layers;
 }
 
 /** One decoding step of `rows` sequences with logits of the whole vocabulary, which a grammar cuts down to a part. */
@@ -91,8 +101,21 @@ export function planStep(
   shapes: TensorShapes,
   place: { rows: number; context: number },
 ): ArenaPlan {
-  const { rows, context } = place;
   const placeholders = new Placeholders(device);
+  try {
+    return planStepOn(placeholders, device, config, shapes, place);
+  } finally {
+    placeholders.destroy();
+  }
+}
+
+function planStepOn(
+  placeholders: Placeholders,
+  device: Device,
+  config: TransformerConfig,
+  shapes: TensorShapes,
+  { rows, context }: { rows: number; context: number },
+): ArenaPlan {
   const graph = new Graph(device.traits);
   const bind = (label: string, shape: readonly number[], dtype: DType): Tensor =>
     graph.bind(placeholders.tensor(label, shape, dtype));
@@ -139,11 +162,24 @@ export function planVision(
   size: { height: number; width: number },
 ): { encoder: ArenaPlan; decoder: ArenaPlan } {
   const placeholders = new Placeholders(device);
+  try {
+    return planVisionOn(placeholders, device, config, shapes, size);
+  } finally {
+    placeholders.destroy();
+  }
+}
+
+function planVisionOn(
+  placeholders: Placeholders,
+  device: Device,
+  config: VisionConfig,
+  shapes: TensorShapes,
+  { height, width }: { height: number; width: number },
+): { encoder: ArenaPlan; decoder: ArenaPlan } {
   const contextOf = (graph: Graph): VisionContext => {
     const lookup = (name: string): Tensor => graph.bind(placeholders.tensor(name, shapes.get(name) ?? []));
     return { graph, parameter: lookup, statistics: lookup, batchStatistics: false };
   };
-  const { height, width } = size;
   const codebook = 'quantize.embedding.weight';
 
   const encoding = contextOf(new Graph(device.traits));
