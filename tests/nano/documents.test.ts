@@ -15,9 +15,12 @@ const shape = { batch: 2, length: 900 };
 
 /** Scenes with made-up codes: what stands in documents does not depend on what codes look like. */
 function corpus(kind: CorpusKind, side: number, latentFrames: number): TokenizedScene[] {
+  const grid = (seed: number): Uint16Array =>
+    Uint16Array.from({ length: latentFrames * side * side }, (_, at) => (at + seed) % codebook);
   return Array.from({ length: 12 }, (_, index) => ({
     scene: corpusScene(kind, 9, index),
-    codes: Uint16Array.from({ length: latentFrames * side * side }, (_, at) => (at + index) % codebook),
+    codes: grid(index),
+    canonical: grid(index + 100),
     latentFrames,
     side,
   }));
@@ -78,6 +81,30 @@ describe('training documents', () => {
     const batch = streamOf(['draw', 'film']).nextBatch(short);
     expect(batch.documents).toBeGreaterThan(0);
     expect(() => streamOf(['film']).nextBatch({ batch: 2, length: 30 })).toThrow('longer than the 30');
+  });
+
+  it('draw in canonical codes and read what the tokenizer gives', () => {
+    const firstCodes = (kind: DocumentKind): Set<number> => {
+      const { ids, positions } = streamOf([kind]).nextBatch(shape);
+      const found = new Set<number>();
+      let seen = false;
+      ids.forEach((id, at) => {
+        if (positions[at] === 0) seen = false;
+        if (seen || id < special.visualStart) return;
+        seen = true;
+        found.add(id - special.visualStart);
+      });
+      return found;
+    };
+    const [plain, canonical] = [0, 100].map((from) =>
+      Array.from({ length: 12 }, (_, index) => (from + index) % codebook),
+    );
+    for (const kind of ['draw', 'film'] as const) {
+      for (const code of firstCodes(kind)) expect(canonical, kind).toContain(code);
+    }
+    for (const kind of ['ask', 'tell', 'ask clip'] as const) {
+      for (const code of firstCodes(kind)) expect(plain, kind).toContain(code);
+    }
   });
 
   it('weigh the words of drawings less than their codes', () => {

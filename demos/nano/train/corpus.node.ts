@@ -8,6 +8,7 @@ import { clipsOf, imagesOf } from '../../../loader/pipeline/pixels.js';
 import { meanSquaredError } from '../check/metrics.js';
 import { squareImage, type Artwork } from '../world/draw.node.js';
 import { hashString, SeededRandom } from '../world/random.js';
+import { canonicalCodes } from './canonical.js';
 import {
   clipFrames,
   drawClip,
@@ -26,6 +27,8 @@ export interface TokenizedScene {
   readonly scene: Scene;
   /** Codebook entries, [latentFrames][height][width]. */
   readonly codes: Uint16Array;
+  /** The same with one name for what looks alike, for learning to draw; see `canonicalCodes`. */
+  readonly canonical: Uint16Array;
   readonly latentFrames: number;
   /** Tokens along one side. */
   readonly side: number;
@@ -99,12 +102,14 @@ export async function tokenizedCorpus(
     await mkdir(cache, { recursive: true });
     await replaceFile(path, [new Uint8Array(codes.buffer)]);
   }
-  return scenes.map((scene, index) => ({
+  const items = scenes.map((scene, index) => ({
     scene,
     codes: codes.subarray(index * length, (index + 1) * length),
     latentFrames,
     side,
   }));
+  const canonical = canonicalCodes(kind, items);
+  return items.map((item, index) => ({ ...item, canonical: canonical[index] }));
 }
 
 /**

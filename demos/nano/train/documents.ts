@@ -19,7 +19,8 @@ import { framesPerSecond, gridStep, largeSide, largeSlotSize } from '../world/sc
 import type { CorpusKind, TokenizedScene } from './corpus.node.js';
 
 /**
- * What a document teaches. `draw`, `draw large` and `film`: caption, then picture or clip. `tell`: picture or clip, then
+ * What a document teaches. `draw`, `draw large` and `film`: caption, then picture or clip in
+ * canonical codes. `tell`: picture or clip, then
  * its full caption. `ask`: picture or clip, then questions and answers. `compare`: two pictures, then a question about one.
  */
 export const documentKinds = ['draw', 'draw large', 'tell', 'ask', 'compare', 'film', 'tell clip', 'ask clip'] as const;
@@ -117,12 +118,22 @@ export class DocumentStream {
       case 'draw large': {
         const item = pick(kind === 'draw' ? 'stills' : 'large stills');
         const caption = this.captionOr(variedCaption(item.scene, random), random);
-        return this.drawing(documentIds(generationSample(caption, gridOf(item)), this.text), random, item.side, true);
+        return this.drawing(
+          documentIds(generationSample(caption, { ...gridOf(item), codes: item.canonical }), this.text),
+          random,
+          item.side,
+          true,
+        );
       }
       case 'film': {
         const item = pick('clips');
         const caption = this.captionOr(variedClipCaption(item.scene, random), random);
-        return this.drawing(documentIds(videoSample(caption, clipOf(item)), this.text), random, item.side, false);
+        return this.drawing(
+          documentIds(videoSample(caption, { ...clipOf(item), codes: item.canonical }), this.text),
+          random,
+          item.side,
+          false,
+        );
       }
       case 'tell': {
         const item = pick('stills');

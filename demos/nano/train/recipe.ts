@@ -96,9 +96,9 @@ export interface LanguageStage extends StageRecipe {
 const documents = {
   captionDropout: 0.1,
   contextNoise: { share: 0.3, highest: 0.2 },
-  beginWeight: 5,
+  beginWeight: 3,
   textWeight: 0.1,
-  learnsRead: true,
+  learnsRead: false,
   questions: 3,
 };
 
@@ -108,8 +108,8 @@ const pretrainPictures: LanguageStage = {
   steps: 7000,
   batch: 2,
   length: 384,
-  documents: { ...documents, mixture: { draw: 0.6, ask: 0.26, tell: 0.14 } },
-  scenes: { stills: 12_000 },
+  documents: { ...documents, mixture: { draw: 0.76, ask: 0.2, tell: 0.04 } },
+  scenes: { stills: 10_000 },
   visionWeight: 0.5,
   seedOffset: 1,
   schedule: (totalSteps) => ({ kind: 'cosine', peak: 3e-3, final: 1e-3, warmupSteps: 80, totalSteps }),
@@ -124,9 +124,9 @@ const pretrainVideo: LanguageStage = {
   steps: 3500,
   documents: {
     ...documents,
-    mixture: { draw: 0.35, ask: 0.15, tell: 0.06, compare: 0.02, film: 0.28, 'ask clip': 0.1, 'tell clip': 0.04 },
+    mixture: { draw: 0.4, ask: 0.24, tell: 0.05, compare: 0.02, film: 0.18, 'ask clip': 0.08, 'tell clip': 0.03 },
   },
-  scenes: { stills: 12_000, clips: 1500 },
+  scenes: { stills: 10_000, clips: 1500 },
   seedOffset: 2,
   schedule: (totalSteps) => ({ kind: 'cosine', peak: 1.5e-3, final: 2e-5, warmupSteps: 40, totalSteps }),
 };
@@ -177,7 +177,7 @@ export const qualityStage: LanguageStage = {
     contextNoise: { share: 0.25, highest: 0.2 },
     mixture: { 'draw large': 0.5, draw: 0.3, film: 0.1, ask: 0.1 },
   },
-  scenes: { stills: 12_000, clips: 1500, 'large stills': 1000 },
+  scenes: { stills: 10_000, clips: 1500, 'large stills': 800 },
   bestShare: 0.5,
   seedOffset: 5,
   schedule: (totalSteps) => ({
