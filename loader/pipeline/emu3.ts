@@ -59,7 +59,7 @@ import { clipOf, imagesOf, type EncodedImage } from './pixels.js';
 import type { EncodedVideo, VideoFrames } from './clip.js';
 import type { VideoEvents } from './video-collector.js';
 import { VideoPipeline } from './video.js';
-import { loadPipelineWeights, type PipelineWeights, type WeightFormat } from './weights.js';
+import { checkWeightFormat, loadPipelineWeights, type PipelineWeights, type WeightFormat } from './weights.js';
 import type { DrawnVideo, EncodeClipOptions, ExtendRequest, GeneratedVideo, VideoRequest } from './video-request.js';
 
 export interface Emu3LoadProgress extends LoadProgress {
@@ -178,6 +178,7 @@ export class Emu3 {
     const { device, folder, signal, onProgress, onBudget, windows = [], stagger } = options;
     checkWindows(windows);
     checkStagger(stagger, windows);
+    checkWeightFormat(options.weights ?? 'f32');
     const text = async (place: ModelFolder): Promise<[string, string]> => [
       await place.readText('config.json', signal),
       describePath(place, 'config.json'),
@@ -190,8 +191,8 @@ export class Emu3 {
     const defaults = await readGenerationDefaults(folder, signal);
     const pixelLimits = await readPixelLimits(visionFolder, spatialFactor(visionConfig), config.image_area, signal);
 
-    const cacheType = options.cacheType ?? 'f32';
-    const model = { config, visionConfig, weights: options.weights ?? 'f32', cacheType };
+    const { weights = 'f32', cacheType = 'f32' } = options;
+    const model = { config, visionConfig, weights, cacheType };
     const budget = planBudget(device, model);
     onBudget?.(budget);
     checkBudget(device, model, budget, options.memoryLimit ?? Infinity);
@@ -203,7 +204,7 @@ export class Emu3 {
     const vision = await loadVisionTokenizer(device, visionFolder, loadOptions('vision tokenizer'));
     try {
       const transformer = await loadPipelineWeights(device, folder, config, {
-        weights: model.weights,
+        weights,
         adapters: options.adapters,
         cache: options.cache,
         onCache: options.onCache,

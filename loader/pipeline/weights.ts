@@ -54,13 +54,6 @@ export async function loadPipelineWeights(
   options: PipelineWeightsOptions,
 ): Promise<PipelineWeights> {
   const { adapters: place, weights: format, cache, onCache } = options;
-  if (!weightFormats.includes(format)) {
-    throw new Emu3Error(`There is no weight format ${format}.`, {
-      code: 'argument',
-      where: 'weights',
-      fix: `Choose from ${weightFormats.join(', ')}.`,
-    });
-  }
   let adapters: LoraAdapters | undefined;
   if (place) {
     const loaded = await loadAdapters(device, place, transformerTensorShapes(config), options.ofAdapters);
@@ -87,4 +80,15 @@ export async function loadPipelineWeights(
     throw error;
   }
   return { parameters, weights: adapters ? withAdapters(parameters, adapters) : parameters, destroy };
+}
+
+/** @throws Emu3Error `argument` for a format there is none of. */
+export function checkWeightFormat(format: WeightFormat): void {
+  if (!weightFormats.includes(format)) {
+    throw new Emu3Error(`There is no weight format ${format}.`, {
+      code: 'argument',
+      where: 'weights',
+      fix: `Choose from ${weightFormats.join(', ')}.`,
+    });
+  }
 }
