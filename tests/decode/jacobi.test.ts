@@ -107,7 +107,7 @@ describe('the choice of a window', () => {
     for (let stretch = 0; stretch < 100; stretch++) {
       const size = clock.next();
       chosen.push(size);
-      clock.record(size, { tokens: 10, steps: 4, seconds: 10 * cost[size] });
+      clock.record(size, 10, 10 * cost[size]);
     }
     expect(chosen.slice(0, 6)).toEqual([0, 0, 1, 1, 2, 2]);
     expect(clock.best).toBe(1);
@@ -117,9 +117,8 @@ describe('the choice of a window', () => {
     cost[2] = 0.01;
     for (let stretch = 0; stretch < 150; stretch++) {
       const size = clock.next();
-      clock.record(size, { tokens: 10, steps: 4, seconds: 10 * cost[size] });
+      clock.record(size, 10, 10 * cost[size]);
     }
     expect(clock.best).toBe(2);
-    expect(clock.spent(2).tokens).toBeGreaterThan(300);
   });
 });

@@ -45,11 +45,6 @@ export interface DocumentOptions {
   beginWeight: number;
   /** Weight of what is not a code in drawings: captions say little about one another, and the grammar is forced. */
   textWeight: number;
-  /**
-   * Whether the codes of pictures and clips that are asked or told about are learned too, as in pre-training, where they
-   * are pictures without a caption; else the text behind them alone.
-   */
-  learnsRead: boolean;
   /** Questions of a conversation. */
   questions: number;
 }
@@ -138,22 +133,22 @@ export class DocumentStream {
       case 'tell': {
         const item = pick('stills');
         const ids = documentIds(captionLastSample(fullCaption(item.scene), gridOf(item)), this.text);
-        return this.reading({ ids, labels: behindVision(ids, this.text.special) });
+        return { ids, labels: behindVision(ids, this.text.special) };
       }
       case 'tell clip': {
         const item = pick('clips');
         const ids = documentIds(captionLastSample(fullClipCaption(item.scene), clipOf(item)), this.text);
-        return this.reading({ ids, labels: behindVision(ids, this.text.special) });
+        return { ids, labels: behindVision(ids, this.text.special) };
       }
       case 'ask': {
         const item = pick('stills');
         const turns = this.conversation(gridOf(item), () => drawQuestion(item.scene, random));
-        return this.reading(conversationSample(turns, this.text));
+        return conversationSample(turns, this.text);
       }
       case 'ask clip': {
         const item = pick('clips');
         const turns = this.conversation(clipOf(item), () => drawClipQuestion(item.scene, random));
-        return this.reading(conversationSample(turns, this.text));
+        return conversationSample(turns, this.text);
       }
       case 'compare': {
         const items = [pick('stills'), pick('stills')];
@@ -164,7 +159,7 @@ export class DocumentStream {
           { role: 'user', text, vision: items.map(gridOf) },
           { role: 'assistant', text: ` ${answer}` },
         ];
-        return this.reading(conversationSample(turns, this.text));
+        return conversationSample(turns, this.text);
       }
     }
   }
@@ -203,16 +198,6 @@ export class DocumentStream {
       return beginRows(side).includes(row) ? beginWeight : 1;
     });
     return { ids: read, labels, weights };
-  }
-
-  /** What is written about a picture or clip is learned, and its codes where the options say so. */
-  private reading({ ids, labels = ids }: TokenDocument): TokenDocument {
-    if (!this.options.learnsRead) return { ids, labels };
-    const { special } = this.text;
-    return {
-      ids,
-      labels: Array.from(labels, (label, index) => (isVisual(ids[index], special) ? ids[index] : label)),
-    };
   }
 }
 

@@ -98,7 +98,6 @@ const documents = {
   contextNoise: { share: 0.3, highest: 0.2 },
   beginWeight: 3,
   textWeight: 0.1,
-  learnsRead: false,
   questions: 3,
 };
 
@@ -140,7 +139,6 @@ const understandCaptions: LanguageStage = {
   steps: 250,
   documents: {
     ...documents,
-    learnsRead: false,
     mixture: { tell: 0.4, 'tell clip': 0.15, ask: 0.2, draw: 0.15, film: 0.1 },
   },
   seedOffset: 3,
@@ -154,7 +152,6 @@ const understandInstructions: LanguageStage = {
   steps: 400,
   documents: {
     ...documents,
-    learnsRead: false,
     mixture: { ask: 0.5, compare: 0.05, 'ask clip': 0.2, tell: 0.05, draw: 0.12, film: 0.08 },
   },
   seedOffset: 4,

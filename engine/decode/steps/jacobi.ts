@@ -145,7 +145,7 @@ export class JacobiStepper implements Stepper {
         return Array.from(words.subarray(first, first + done));
       });
       const gained = progress.reduce((sum, ids) => sum + ids.length, 0) - before;
-      this.clock.record(chosen, { tokens: gained, steps, seconds: (performance.now() - start) / 1000 });
+      this.clock.record(chosen, gained, (performance.now() - start) / 1000);
       const certain = Math.min(...progress.map((ids) => ids.length));
       if (certain === told) continue;
       const firstStep = told;
@@ -194,11 +194,6 @@ export class JacobiStepper implements Stepper {
     tensors.positions.write(positions);
     tensors.rowPositions.write(begins);
     tensors.sampler.write(sampler);
-  }
-
-  /** Steps and tokens of the last request, by size of the window. */
-  get spent(): readonly { window: number; steps: number; tokens: number }[] {
-    return this.windows.map(({ window }, index) => ({ window, ...this.clock.spent(index) }));
   }
 
   settle(): Promise<void> {

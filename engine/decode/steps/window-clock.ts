@@ -1,10 +1,3 @@
-/** One stretch of steps with a size of window. */
-export interface Stretch {
-  tokens: number;
-  steps: number;
-  seconds: number;
-}
-
 /** Stretches that each size is measured for before the fastest is chosen. */
 const trials = 2;
 /** Stretches between measurements of the others, as pictures are easier to foresee in some parts than in others. */
@@ -15,13 +8,11 @@ export class WindowClock {
   /** Seconds a token of each size, smoothed for the one in use. */
   private readonly cost: number[];
   private readonly tried: number[];
-  private readonly spentOn: { tokens: number; steps: number }[];
   private stretches = 0;
 
   constructor(sizes: number) {
     this.cost = new Array<number>(sizes).fill(Infinity);
     this.tried = new Array<number>(sizes).fill(0);
-    this.spentOn = Array.from({ length: sizes }, () => ({ tokens: 0, steps: 0 }));
   }
 
   /** The size that has been fastest. */
@@ -37,20 +28,14 @@ export class WindowClock {
     return this.stretches % trialEvery === 0 ? turn : this.best;
   }
 
-  record(size: number, { tokens, steps, seconds }: Stretch): void {
+  /** @param tokens that a stretch of steps with this size has brought. */
+  record(size: number, tokens: number, seconds: number): void {
     this.stretches += 1;
     this.tried[size] += 1;
-    this.spentOn[size].tokens += tokens;
-    this.spentOn[size].steps += steps;
     if (tokens === 0) return;
     const cost = seconds / tokens;
     // The first stretch pays for what the driver does once, and a size that was left alone may cost something else now.
     const smooth = this.tried[size] > trials && size === this.best;
     this.cost[size] = smooth ? 0.7 * this.cost[size] + 0.3 * cost : cost;
-  }
-
-  /** Tokens and steps of a size so far. */
-  spent(size: number): { tokens: number; steps: number } {
-    return this.spentOn[size];
   }
 }
