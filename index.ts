@@ -4,8 +4,9 @@ export type { ErrorCode, ErrorDetails } from './kernels/core/errors.js';
 export type { DType, KernelTraits, Operand } from './kernels/core/types.js';
 
 // The whole model.
-export { Emu3, exactWindows } from './loader/pipeline/emu3.js';
-export type { Emu3LoadOptions, Emu3LoadProgress } from './loader/pipeline/emu3.js';
+export { Emu3 } from './loader/pipeline/emu3.js';
+export { exactWindows } from './loader/pipeline/load-options.js';
+export type { Emu3LoadOptions, Emu3LoadProgress } from './loader/pipeline/load-options.js';
 export type { WeightFormat } from './loader/pipeline/weights.js';
 export { describeBudget } from './loader/memory/budget.js';
 export type { MemoryBudget } from './loader/memory/budget.js';

@@ -2,7 +2,8 @@
 import { requestAdapterNode, type NodeAdapterOptions } from './engine/adapter/request.node.js';
 import { Device, type DeviceOptions } from './engine/device.js';
 import { diskFolder } from './loader/folder.node.js';
-import { Emu3, type Emu3LoadOptions } from './loader/pipeline/emu3.js';
+import { Emu3 } from './loader/pipeline/emu3.js';
+import type { Emu3LoadOptions } from './loader/pipeline/load-options.js';
 
 export * from './index.js';
 export { requestAdapterNode } from './engine/adapter/request.node.js';

@@ -1,7 +1,7 @@
 import { Emu3Error } from '../kernels/core/errors.js';
 import { elementCount } from '../kernels/core/types.js';
 import type { Device } from './device.js';
-import { GpuTensor, checkBindingSize } from './tensor.js';
+import { checkBindingSize, destroyTensors, GpuTensor } from './tensor.js';
 
 /** Parameters start at multiples of this many elements: 256 bytes of f32, the largest binding alignment a device asks for. */
 export const parameterAlignment = 64;
@@ -162,7 +162,7 @@ export class ParameterStore {
     for (const { parameters, training } of this.blocks) {
       parameters.destroy();
       if (training === undefined) continue;
-      for (const tensor of Object.values<GpuTensor>({ ...training })) tensor.destroy();
+      destroyTensors(training);
     }
   }
 }

@@ -170,3 +170,16 @@ export function narrowFloat16(values: Float32Array): Uint16Array {
   }
   return out;
 }
+
+/** What a thing holds in GPU memory, by name. */
+type TensorRecord<Names> = { readonly [Name in keyof Names]: GpuTensor };
+
+/** Bytes of all tensors of a record. */
+export function totalBytes<Names extends TensorRecord<Names>>(tensors: Names): number {
+  return Object.values<GpuTensor>({ ...tensors }).reduce((sum, tensor) => sum + tensor.byteLength, 0);
+}
+
+/** Destroys all tensors of a record. */
+export function destroyTensors<Names extends TensorRecord<Names>>(tensors: Names): void {
+  for (const tensor of Object.values<GpuTensor>({ ...tensors })) tensor.destroy();
+}

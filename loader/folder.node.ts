@@ -9,11 +9,12 @@ import { openFileSource } from './source.node.js';
 export function diskFolder(path: string): ModelFolder {
   return {
     name: path,
-    list: async () => {
+    list: async (inside = '') => {
+      const place = join(path, inside);
       try {
-        return await readdir(path);
+        return await readdir(place);
       } catch (error) {
-        throw fileError(error, path, 'read');
+        throw fileError(error, place, 'read');
       }
     },
     exists: async (file) => {

@@ -8,8 +8,8 @@ import type { HttpOptions } from './http/request.js';
 export interface ModelFolder {
   /** Path or address of the folder, as it appears in error messages. */
   readonly name: string;
-  /** File names directly in the folder, where the place can list them. */
-  list?(): Promise<string[]>;
+  /** File names directly in the folder, or in one inside it; where the place can list them. */
+  list?(inside?: string): Promise<string[]>;
   exists(path: string, signal?: AbortSignal): Promise<boolean>;
   /** The whole of a small text file (config, index, tokenizer). */
   readText(path: string, signal?: AbortSignal): Promise<string>;
@@ -40,12 +40,23 @@ export function describePath(folder: { name: string }, path: string): string {
 /** A folder within a folder. */
 export function subfolder(folder: ModelFolder, path: string): ModelFolder {
   const inside = (file: string): string => `${path}/${file}`;
+  const list = folder.list?.bind(folder);
   return {
     name: describePath(folder, path),
+    ...(list && { list: (deeper) => list(deeper === undefined ? path : inside(deeper)) }),
     exists: (file, signal) => folder.exists(inside(file), signal),
     readText: (file, signal) => folder.readText(inside(file), signal),
     open: (file, signal) => folder.open(inside(file), signal),
   };
+}
+
+/** Of paths, the names of those directly in a folder. */
+export function namesIn(paths: Iterable<string>, folder = ''): string[] {
+  const prefix = folder === '' ? '' : `${folder}/`;
+  return [...paths]
+    .filter((path) => path.startsWith(prefix))
+    .map((path) => path.slice(prefix.length))
+    .filter((name) => !name.includes('/'));
 }
 
 function missingFileError(where: string): Emu3Error {
@@ -65,7 +76,7 @@ export function memoryFolder(name: string, files: ReadonlyMap<string, Uint8Array
   };
   return {
     name,
-    list: () => Promise.resolve([...files.keys()]),
+    list: (inside) => Promise.resolve(namesIn(files.keys(), inside)),
     exists: (path) => Promise.resolve(files.has(path)),
     readText: (path) => Promise.resolve(path).then((file) => new TextDecoder().decode(find(file))),
     open: (path) => Promise.resolve(path).then((file) => memorySource(`${name}/${file}`, find(file))),

@@ -22,7 +22,7 @@ export { parseTransformerConfig } from './config/transformer.js';
 export type { Emu3Config, RopeScaling } from './config/transformer.js';
 export { parseVisionConfig } from './config/vision.js';
 export type { Emu3VisionVQConfig } from './config/vision.js';
-export { transformerTensorShapes, visionTensorShapes } from './config/shapes.js';
+export { transformerTensorShapes, visionTensorShapes, withoutCounters } from './config/shapes.js';
 export type { TensorShapes } from './config/shapes.js';
 export { compareShapes, validateShapes } from './config/validate.js';
 export type { ShapeReport } from './config/validate.js';

@@ -64,6 +64,8 @@ export interface LoadQuantizedOptions extends Omit<LoadOptions, 'training'> {
   format?: QuantizationChoice;
   /** Where the packed model is looked for, and kept when it is not there. Default: nowhere. */
   cache?: CacheStore | undefined;
+  /** Bytes in the files from which a model is kept. Default 0. */
+  cacheFrom?: number | undefined;
   onCache?: ((outcome: CacheOutcome) => void) | undefined;
 }
 
@@ -89,8 +91,9 @@ export async function loadQuantizedTransformer(
         pack: (name, weight) => transfer.pack(name, weight),
       });
     };
-    const { cache } = options;
-    if (cache === undefined) return { config, parameters: await pack() };
+    const { cache, cacheFrom = 0 } = options;
+    const fileBytes = [...checkpoint.tensors.values()].reduce((sum, { byteLength }) => sum + byteLength, 0);
+    if (cache === undefined || fileBytes < cacheFrom) return { config, parameters: await pack() };
     const kept = {
       config,
       shapes,

@@ -1,12 +1,5 @@
 import type { Device } from '../../engine/device.js';
-import {
-  diskCache,
-  diskFolder,
-  openCheckpoint,
-  type CacheOutcome,
-  type CacheStore,
-  type ModelFolder,
-} from '../../loader/index.node.js';
+import { diskCache, diskFolder, type CacheOutcome, type CacheStore } from '../../loader/index.node.js';
 import { describeBudget } from '../../loader/memory/budget.js';
 import { Emu3 } from '../../loader/pipeline/emu3.js';
 import { findModel, requireTransformer, requireVision } from './model.js';
@@ -26,7 +19,7 @@ export async function withModel<Result>(
   const folder = requireTransformer(parts);
   const visionFolder =
     choice.vision === undefined ? requireVision(parts) : requireVision(await findModel(choice.vision, signal));
-  const cache = (await keepsPacked(folder, choice)) ? diskCache() : undefined;
+  const cache = choice.cache === false ? undefined : diskCache();
   return withDevice(terminal, choice, async (device) => {
     // A software adapter's memory is this machine's.
     const free = device.traits.software ? process.availableMemory() : undefined;
@@ -41,7 +34,11 @@ export async function withModel<Result>(
         onBudget: (budget) => {
           if (budget.total >= toldBytes) terminal.err(`memory: ${describeBudget(budget)}\n`);
         },
-        ...(cache && { cache, onCache: (outcome) => terminal.err(`${describeCache(cache, outcome)}\n`) }),
+        ...(cache && {
+          cache,
+          cacheFrom: choice.cache ? 0 : keptBytes,
+          onCache: (outcome) => terminal.err(`${describeCache(cache, outcome)}\n`),
+        }),
         ...(choice.windows && { windows: choice.windows }),
         ...(choice.stagger !== undefined && { stagger: choice.stagger }),
         ...(choice.loraFolder !== undefined && { adapters: diskFolder(choice.loraFolder) }),
@@ -63,16 +60,6 @@ const toldBytes = 2 ** 28;
 
 /** Models from this size are kept packed unless it is forbidden, smaller ones only when it is asked for. */
 const keptBytes = 2 ** 30;
-
-async function keepsPacked(folder: ModelFolder, { weights = 'f32', cache }: ModelChoice): Promise<boolean> {
-  if (weights === 'f32' || cache !== undefined) return weights !== 'f32' && cache === true;
-  const checkpoint = await openCheckpoint(folder);
-  try {
-    return [...checkpoint.tensors.values()].reduce((sum, { byteLength }) => sum + byteLength, 0) >= keptBytes;
-  } finally {
-    await checkpoint.close();
-  }
-}
 
 function describeCache({ name }: CacheStore, outcome: CacheOutcome): string {
   switch (outcome.kind) {

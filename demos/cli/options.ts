@@ -1,6 +1,6 @@
 import { InvalidArgumentError, Option, type Command } from 'commander';
 import type { AdapterPreference } from '../../engine/adapter/request.node.js';
-import { exactWindows } from '../../loader/pipeline/emu3.js';
+import { exactWindows } from '../../loader/pipeline/load-options.js';
 import type { SamplingOptions } from '../../loader/pipeline/generate.js';
 import { weightFormats, type WeightFormat } from '../../loader/pipeline/weights.js';
 

@@ -161,11 +161,19 @@ export class Decoder {
   /**
    * Logits of the last step, [rows, ids of the head] row after row: the sequences, then their negative prompts.
    *
-   * @throws Emu3Error `unsupported` for a decoder with windows.
+   * @throws Emu3Error `unsupported` for a decoder with windows or lanes.
    */
   async lastLogits(): Promise<{ data: Float32Array; rows: number; count: number }> {
     const { rows } = this.state;
-    const all = await this.stepper.lastLogits();
+    const { lastLogits } = this.stepper;
+    if (!lastLogits) {
+      throw new Emu3Error('A decoder of several tokens a step keeps no last logits.', {
+        code: 'unsupported',
+        where: 'lastLogits',
+        fix: 'Create the decoder without windows and lanes.',
+      });
+    }
+    const all = await lastLogits.readFloat32();
     const count = all.length / rows;
     const offset = count - this.slice.count;
     const data = new Float32Array(rows * this.slice.count);

@@ -6,7 +6,7 @@ import type { ModelWeights } from '../models/transformer/weights.js';
 import { accumulate, fill, scaleByState } from '../ops/elementwise.js';
 import { accumulatePreferenceFigures, dpoLoss, segmentSum, weightedLosses, weightedMean } from '../ops/losses.js';
 import { concatenate, slice } from '../ops/slice.js';
-import { GpuTensor } from '../tensor.js';
+import { destroyTensors, GpuTensor } from '../tensor.js';
 import type { StepMetrics, Trainer } from './loop.js';
 import { accumulateGradients, Optimization, type OptimizationOptions } from './optimization.js';
 import type { PreferenceBatch } from './preference.js';
@@ -199,7 +199,7 @@ export class PreferenceTrainer implements Trainer<readonly PreferenceBatch[]> {
   destroy(): void {
     this.program.destroy();
     this.optimization.destroy();
-    for (const tensor of Object.values<GpuTensor>({ ...this.inputs })) tensor.destroy();
+    destroyTensors(this.inputs);
   }
 }
 

@@ -5,7 +5,7 @@ import type { TransformerConfig } from '../models/transformer/config.js';
 import type { ModelWeights } from '../models/transformer/weights.js';
 import { segmentSum } from '../ops/losses.js';
 import { keep } from '../ops/slice.js';
-import { GpuTensor } from '../tensor.js';
+import { destroyTensors, GpuTensor } from '../tensor.js';
 import type { PackedBatch, SequenceShape } from './packing.js';
 import { packResponses, type PairLayout, type PreferencePair, type ReferencedPair } from './preference.js';
 import {
@@ -90,6 +90,6 @@ export class SequenceLogProbabilities {
 
   destroy(): void {
     this.program.destroy();
-    for (const tensor of Object.values<GpuTensor>({ ...this.inputs })) tensor.destroy();
+    destroyTensors(this.inputs);
   }
 }

@@ -6,7 +6,7 @@ import type { ModelWeights } from '../models/transformer/weights.js';
 import { targetWeights } from '../ops/cross-entropy.js';
 import { accumulate, multiply } from '../ops/elementwise.js';
 import { weightedMean } from '../ops/losses.js';
-import { GpuTensor } from '../tensor.js';
+import { destroyTensors, GpuTensor } from '../tensor.js';
 import type { StepMetrics, Trainer } from './loop.js';
 import { accumulateGradients, Optimization, type OptimizationOptions } from './optimization.js';
 import type { PackedBatch } from './packing.js';
@@ -144,7 +144,7 @@ export class TransformerTrainer implements Trainer<readonly PackedBatch[]> {
   destroy(): void {
     this.program.destroy();
     this.optimization.destroy();
-    for (const tensor of Object.values<GpuTensor>({ ...this.inputs })) tensor.destroy();
+    destroyTensors(this.inputs);
   }
 }
 

@@ -6,7 +6,7 @@ import type { VisionWeights } from '../models/vision/weights.js';
 import { fill } from '../ops/elementwise.js';
 import { concatenate, keep } from '../ops/slice.js';
 import { countCodes, reviveCodes } from '../ops/vector-quantizer.js';
-import { GpuTensor } from '../tensor.js';
+import { destroyTensors, GpuTensor } from '../tensor.js';
 import type { StepMetrics, Trainer } from './loop.js';
 import { accumulateGradients, Optimization, type OptimizationOptions } from './optimization.js';
 import { autoencoderLoss, visionLoss } from './vision-loss.js';
@@ -205,7 +205,7 @@ export class VisionTrainer implements Trainer<VisionBatch> {
       for (const part of [program, warmUp, revival, pixels, latents]) part?.destroy();
     }
     this.optimization.destroy();
-    for (const tensor of Object.values<GpuTensor>({ ...this.tensors })) tensor.destroy();
+    destroyTensors(this.tensors);
   }
 }
 

@@ -44,6 +44,11 @@ export function visionTensorShapes(config: Emu3VisionVQConfig): TensorShapes {
   return shapes;
 }
 
+/** Shapes without BatchNorm's counters of batches, which no computation reads. */
+export function withoutCounters(shapes: TensorShapes): TensorShapes {
+  return new Map([...shapes].filter(([name]) => !name.endsWith('.num_batches_tracked')));
+}
+
 function addEncoder(shapes: TensorShapes, config: Emu3VisionVQConfig): void {
   const { ch, z_channels: latent } = config;
   addConv(shapes, 'encoder.conv_in', config.in_channels, ch, [3, 3]);

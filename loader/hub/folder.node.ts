@@ -1,6 +1,6 @@
 import { HubApiError, listFiles, modelInfo } from '@huggingface/hub';
 import { Emu3Error, throwIfAborted } from '../../kernels/core/errors.js';
-import type { ModelFolder } from '../folder.js';
+import { namesIn, type ModelFolder } from '../folder.js';
 import { attempt, networkError, statusError, withRetries, type HttpOptions } from '../http/request.js';
 import { httpText, openHttpSource } from '../http/source.js';
 
@@ -31,8 +31,9 @@ export interface HubFolder extends ModelFolder {
 const defaultHub = 'https://huggingface.co';
 
 /**
- * Opens a model of the hub (in Node, as the hub's client cannot be bundled for browsers; `urlFolder` reads there): the revision is resolved to a commit and its files are listed; content is read with range
- * requests when it is asked for, its size compared with the listing.
+ * Opens a model of the hub: the revision is resolved to a commit and its files are listed; content is read with range
+ * requests when it is asked for, its size compared with the listing. In Node, as the hub's client cannot be bundled for
+ * browsers; `urlFolder` reads there.
  *
  * @param repository `owner/name`.
  * @throws Emu3Error `argument` for a name of another form, `missing` for a model or revision that is not there, `io` when
@@ -77,7 +78,7 @@ export async function openHubFolder(repository: string, options: HubOptions = {}
     name: `${where}@${commit.slice(0, 8)}`,
     commit,
     files,
-    list: () => Promise.resolve([...files.keys()].filter((path) => !path.includes('/'))),
+    list: (inside) => Promise.resolve(namesIn(files.keys(), inside)),
     exists: (path) => Promise.resolve(files.has(path)),
     readText: async (path, given) => {
       known(path);

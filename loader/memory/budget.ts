@@ -3,7 +3,7 @@ import type { Device } from '../../engine/device.js';
 import { contextLength } from '../../engine/decode/index.js';
 import { spatialFactor } from '../../engine/models/vision/index.js';
 import { calculateGenerateSize, generatedLength } from '../../tokenizer/index.js';
-import { transformerTensorShapes, visionTensorShapes } from '../config/shapes.js';
+import { transformerTensorShapes, visionTensorShapes, withoutCounters } from '../config/shapes.js';
 import type { Emu3Config } from '../config/transformer.js';
 import type { Emu3VisionVQConfig } from '../config/vision.js';
 import { weightFormats, type WeightFormat } from '../pipeline/weights.js';
@@ -37,9 +37,7 @@ const promptTokens = 64;
 export function planBudget(device: Device, model: BudgetedModel): MemoryBudget {
   const { config, visionConfig, weights: format, cacheType } = model;
   const shapes = transformerTensorShapes(config);
-  const visionShapes = new Map(
-    [...visionTensorShapes(visionConfig)].filter(([name]) => !name.endsWith('.num_batches_tracked')),
-  );
+  const visionShapes = withoutCounters(visionTensorShapes(visionConfig));
   const size = calculateGenerateSize('1:1', config.image_area, spatialFactor(visionConfig));
   const context = Math.min(contextLength(config), promptTokens + generatedLength(size));
   const weights = weightBytes(shapes, format);

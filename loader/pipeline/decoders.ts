@@ -27,6 +27,12 @@ const keptDecoders = 2;
 /** Capacities are rounded up, so that prompts a little longer find their decoder ready. */
 const capacityStep = 128;
 
+/** A decoder and what it was made for. */
+interface KeptDecoder {
+  readonly decoder: Decoder;
+  readonly need: DecoderNeed;
+}
+
 /** Recorded decoders by what they can do, made when first needed. */
 export class DecoderPool {
   private readonly device: Device;
@@ -34,8 +40,7 @@ export class DecoderPool {
   private readonly weights: ModelWeights;
   readonly options: DecoderPoolOptions;
   /** Last used last. */
-  private kept: Decoder[] = [];
-  private readonly needs = new Map<Decoder, DecoderNeed>();
+  private kept: KeptDecoder[] = [];
 
   constructor(device: Device, config: TransformerConfig, weights: ModelWeights, options: DecoderPoolOptions) {
     this.device = device;
@@ -46,45 +51,42 @@ export class DecoderPool {
 
   /** @throws Emu3Error of `Decoder.create`. */
   async take(need: DecoderNeed): Promise<Decoder> {
-    const fits = (decoder: Decoder): boolean => this.alike(decoder, need) && decoder.capacity >= need.capacity;
-    let decoder = this.kept.find(fits);
-    if (decoder === undefined) {
-      for (const smaller of this.kept.filter((other) => this.alike(other, need))) this.drop(smaller);
-      for (const old of this.kept.slice(0, Math.max(0, this.kept.length + 1 - keptDecoders))) this.drop(old);
-      const rounded = Math.ceil(need.capacity / capacityStep) * capacityStep;
-      const capacity = Math.max(need.capacity, Math.min(rounded, contextLength(this.config)));
-      const { sequences, guided, slice } = need;
-      const { cacheType, windows } = this.options;
-      const { lanes = 1 } = need;
-      const read = lanes > 1 ? { lanes } : { windows: need.drafts ? windows : [] };
-      const options = { sequences, guided, slice, capacity, cacheType, ...read };
-      decoder = await Decoder.create(this.device, this.config, this.weights, options);
-      this.needs.set(decoder, need);
-    }
-    const chosen = decoder;
+    const found = this.kept.find((other) => alike(other.need, need) && other.decoder.capacity >= need.capacity);
+    const chosen = found ?? (await this.make(need));
     this.kept = [...this.kept.filter((other) => other !== chosen), chosen];
-    return chosen;
+    return chosen.decoder;
   }
 
-  private alike(decoder: Decoder, need: DecoderNeed): boolean {
-    const { slice, drafts = false, lanes = 1 } = this.needs.get(decoder) ?? need;
-    return (
-      decoder.sequences === need.sequences &&
-      decoder.guided === need.guided &&
-      slice.first === need.slice.first &&
-      slice.count === need.slice.count &&
-      drafts === (need.drafts ?? false) &&
-      lanes === (need.lanes ?? 1)
-    );
+  private async make(need: DecoderNeed): Promise<KeptDecoder> {
+    for (const smaller of this.kept.filter((other) => alike(other.need, need))) this.drop(smaller);
+    for (const old of this.kept.slice(0, Math.max(0, this.kept.length + 1 - keptDecoders))) this.drop(old);
+    const rounded = Math.ceil(need.capacity / capacityStep) * capacityStep;
+    const capacity = Math.max(need.capacity, Math.min(rounded, contextLength(this.config)));
+    const { sequences, guided, slice, drafts, lanes = 1 } = need;
+    const { cacheType, windows } = this.options;
+    const read = lanes > 1 ? { lanes } : { windows: drafts ? windows : [] };
+    const options = { sequences, guided, slice, capacity, cacheType, ...read };
+    return { decoder: await Decoder.create(this.device, this.config, this.weights, options), need };
   }
 
-  private drop(decoder: Decoder): void {
-    this.kept = this.kept.filter((other) => other !== decoder);
-    this.needs.delete(decoder);
-    decoder.destroy();
+  private drop(old: KeptDecoder): void {
+    this.kept = this.kept.filter((other) => other !== old);
+    old.decoder.destroy();
   }
 
   destroy(): void {
-    for (const decoder of [...this.kept]) this.drop(decoder);
+    for (const kept of [...this.kept]) this.drop(kept);
   }
+}
+
+/** Whether a decoder for one need serves the other, where its capacity suffices. */
+function alike(one: DecoderNeed, other: DecoderNeed): boolean {
+  return (
+    one.sequences === other.sequences &&
+    one.guided === other.guided &&
+    one.slice.first === other.slice.first &&
+    one.slice.count === other.slice.count &&
+    (one.drafts ?? false) === (other.drafts ?? false) &&
+    (one.lanes ?? 1) === (other.lanes ?? 1)
+  );
 }

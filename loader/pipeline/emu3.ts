@@ -1,5 +1,5 @@
 import { Emu3Error } from '../../kernels/core/errors.js';
-import { checkWindows, contextLength, type DecodedBlock } from '../../engine/decode/index.js';
+import { contextLength, type DecodedBlock } from '../../engine/decode/index.js';
 import type { Device } from '../../engine/device.js';
 import { spatialFactor, type ClipEvents, type VisionTokenizer } from '../../engine/models/vision/index.js';
 import type { ParameterStore } from '../../engine/parameters.js';
@@ -14,9 +14,7 @@ import {
 } from '../../tokenizer/index.js';
 import { parseTransformerConfig, type Emu3Config } from '../config/transformer.js';
 import { parseVisionConfig } from '../config/vision.js';
-import type { CacheStore } from '../cache/store.js';
-import type { CacheOutcome } from '../cache/through.js';
-import { checkBudget, planBudget, type MemoryBudget } from '../memory/budget.js';
+import { checkBudget, planBudget } from '../memory/budget.js';
 import { describePath, type ModelFolder } from '../folder.js';
 import { loadVisionTokenizer, type LoadedVisionTokenizer } from '../load-model.js';
 import type { LoadProgress, TransferOptions } from '../transfer.js';
@@ -54,71 +52,14 @@ import {
   type PlanContext,
 } from './generate.js';
 import { readGenerationDefaults, type GenerationDefaults } from './generation-config.js';
+import { checkLoadOptions, type Emu3LoadOptions, type Emu3LoadProgress } from './load-options.js';
 import { checkAgreement, findVisionFolder, openTextTokenizer, readPixelLimits } from './parts.js';
 import { clipOf, imagesOf, type EncodedImage } from './pixels.js';
 import type { EncodedVideo, VideoFrames } from './clip.js';
 import type { VideoEvents } from './video-collector.js';
 import { VideoPipeline } from './video.js';
-import { checkWeightFormat, loadPipelineWeights, type PipelineWeights, type WeightFormat } from './weights.js';
+import { loadPipelineWeights, type PipelineWeights } from './weights.js';
 import type { DrawnVideo, EncodeClipOptions, ExtendRequest, GeneratedVideo, VideoRequest } from './video-request.js';
-
-export interface Emu3LoadProgress extends LoadProgress {
-  part: 'transformer' | 'vision tokenizer' | 'adapters';
-}
-
-export interface Emu3LoadOptions {
-  device: Device;
-  /**
-   * Laid out as on the hub: config.json, model.safetensors (or shards with their index), tokenizer.json or a .tiktoken rank
-   * file, generation_config.json if there is one, and the vision tokenizer in the subfolder vision_tokenizer.
-   */
-  folder: ModelFolder;
-  /** Where the vision tokenizer is, if not in the subfolder. */
-  visionFolder?: ModelFolder;
-  /**
-   * How the transformer's matrices are kept on the GPU: f32, or packed while they load in 8 or 4 bits a weight, with
-   * an f16 scale for every 32; {@link Emu3.packing} then tells what that changed. Layers whose inputs are no multiple of
-   * 32 stay f32. Default f32.
-   */
-  weights?: WeightFormat;
-  /**
-   * Where packed weights are kept, so that they are packed once: `diskCache()` in Node, `privateFileCache()` in browsers.
-   * Default: nowhere.
-   */
-  cache?: CacheStore;
-  /** Told what became of the cache, once. */
-  onCache?: (outcome: CacheOutcome) => void;
-  /**
-   * Bytes that the model may take on the GPU: a larger one is refused before a weight is read, with what would fit. Default:
-   * no limit, as adapters do not tell theirs.
-   */
-  memoryLimit?: number;
-  /** Told what the model will take, before a weight is read. */
-  onBudget?: (budget: MemoryBudget) => void;
-  /** Low-rank adapters as PEFT saves them, made for this model: merged into f32 weights, beside packed ones. */
-  adapters?: ModelFolder;
-  /** Instead of the folder's own. */
-  tokenizer?: TextTokenizer;
-  /** Element type of the key-value cache; f16 halves it and needs an adapter with f16. Default f32. */
-  cacheType?: 'f32' | 'f16';
-  /**
-   * Write several tokens of pictures and videos a step, with the ids that one a step gives (Jacobi decoding): sizes of
-   * windows, 1 to 64 tokens, of which the fastest is found while drawing. {@link exactWindows} are a good choice. Pays off
-   * where a step takes little longer for more tokens, as on GPUs. Default: one token a step.
-   */
-  windows?: readonly number[];
-  /**
-   * Write several lines of a picture at once, each so many tokens behind the one above: fewer steps, but tokens do not see
-   * all that lies before them, so pictures differ from those of raster order and may be worse (ZipAR, arXiv 2412.04062).
-   * From 1; not together with windows. Default: raster order.
-   */
-  stagger?: number;
-  signal?: AbortSignal;
-  onProgress?: (progress: Emu3LoadProgress) => void;
-}
-
-/** Sizes of windows that suit most models and adapters. */
-export const exactWindows: readonly number[] = [1, 4, 8, 16];
 
 interface Emu3Parts {
   readonly device: Device;
@@ -175,10 +116,9 @@ export class Emu3 {
    *   no whole model, or adapters that do not go with it; `argument` for windows of other sizes; `limit`, `out-of-memory`, `device-lost`; `aborted`. Nothing stays on the GPU then.
    */
   static async load(options: Emu3LoadOptions): Promise<Emu3> {
-    const { device, folder, signal, onProgress, onBudget, windows = [], stagger } = options;
-    checkWindows(windows);
-    checkStagger(stagger, windows);
-    checkWeightFormat(options.weights ?? 'f32');
+    checkLoadOptions(options);
+    const { device, folder, signal, onProgress, onBudget, memoryLimit } = options;
+    const { weights = 'f32', cacheType = 'f32', windows = [], stagger } = options;
     const text = async (place: ModelFolder): Promise<[string, string]> => [
       await place.readText('config.json', signal),
       describePath(place, 'config.json'),
@@ -191,11 +131,12 @@ export class Emu3 {
     const defaults = await readGenerationDefaults(folder, signal);
     const pixelLimits = await readPixelLimits(visionFolder, spatialFactor(visionConfig), config.image_area, signal);
 
-    const { weights = 'f32', cacheType = 'f32' } = options;
-    const model = { config, visionConfig, weights, cacheType };
-    const budget = planBudget(device, model);
-    onBudget?.(budget);
-    checkBudget(device, model, budget, options.memoryLimit ?? Infinity);
+    if (onBudget !== undefined || memoryLimit !== undefined) {
+      const model = { config, visionConfig, weights, cacheType };
+      const budget = planBudget(device, model);
+      onBudget?.(budget);
+      checkBudget(device, model, budget, memoryLimit ?? Infinity);
+    }
 
     const loadOptions = (part: Emu3LoadProgress['part']): TransferOptions => ({
       ...(signal && { signal }),
@@ -207,6 +148,7 @@ export class Emu3 {
         weights,
         adapters: options.adapters,
         cache: options.cache,
+        cacheFrom: options.cacheFrom,
         onCache: options.onCache,
         model: loadOptions('transformer'),
         ofAdapters: loadOptions('adapters'),
@@ -466,14 +408,4 @@ export class Emu3 {
     this.transformer.destroy();
     this.visionWeights.destroy();
   }
-}
-
-/** @throws Emu3Error `argument` unless a stagger is a whole number from 1 and there are no windows beside it. */
-function checkStagger(stagger: number | undefined, windows: readonly number[]): void {
-  if (stagger === undefined || (Number.isInteger(stagger) && stagger >= 1 && windows.length === 0)) return;
-  throw new Emu3Error(windows.length > 0 ? 'Windows and a stagger were both given.' : `The stagger is ${stagger}.`, {
-    code: 'argument',
-    where: 'stagger',
-    fix: 'Give a whole number from 1, or windows.',
-  });
 }

@@ -37,6 +37,7 @@ export interface PipelineWeightsOptions {
   adapters: ModelFolder | undefined;
   /** Where packed weights are kept. */
   cache: CacheStore | undefined;
+  cacheFrom: number | undefined;
   onCache: ((outcome: CacheOutcome) => void) | undefined;
   /** Of the model and of the adapters; reports both. */
   model: TransferOptions;
@@ -53,7 +54,7 @@ export async function loadPipelineWeights(
   config: Emu3Config,
   options: PipelineWeightsOptions,
 ): Promise<PipelineWeights> {
-  const { adapters: place, weights: format, cache, onCache } = options;
+  const { adapters: place, weights: format, cache, cacheFrom, onCache } = options;
   let adapters: LoraAdapters | undefined;
   if (place) {
     const loaded = await loadAdapters(device, place, transformerTensorShapes(config), options.ofAdapters);
@@ -72,8 +73,8 @@ export async function loadPipelineWeights(
       adapters?.destroy();
       adapters = undefined;
     } else {
-      parameters = (await loadQuantizedTransformer(device, folder, { ...options.model, format, cache, onCache }))
-        .parameters;
+      const packing = { ...options.model, format, cache, cacheFrom, onCache };
+      parameters = (await loadQuantizedTransformer(device, folder, packing)).parameters;
     }
   } catch (error) {
     destroy();

@@ -11,6 +11,7 @@ import {
   loadVisionTokenizer,
   transformerTensorShapes,
   visionTensorShapes,
+  withoutCounters,
 } from '../../loader/index.node.js';
 import { testDevice } from '../support/gpu.js';
 import { cli, writeTinyModel } from './support.js';
@@ -120,7 +121,3 @@ describe('memory plan', () => {
     weights.destroy();
   });
 });
-
-function withoutCounters(shapes: ReturnType<typeof visionTensorShapes>): ReturnType<typeof visionTensorShapes> {
-  return new Map([...shapes].filter(([name]) => !name.endsWith('.num_batches_tracked')));
-}

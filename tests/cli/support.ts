@@ -8,6 +8,7 @@ import {
   replaceFile,
   transformerTensorShapes,
   visionTensorShapes,
+  withoutCounters,
   writeModel,
   type Emu3Config,
   type Emu3VisionVQConfig,
@@ -36,7 +37,7 @@ async function writeNetwork(
   shapes: TensorShapes,
   values: (name: string, shape: readonly number[]) => Float32Array,
 ): Promise<void> {
-  const trained = [...shapes].filter(([name]) => !name.endsWith('.num_batches_tracked'));
+  const trained = [...withoutCounters(shapes)];
   await writeModel(
     folder,
     trained.map(([name, shape]) => ({ name, dtype: 'BF16', shape, values: values(name, shape) })),

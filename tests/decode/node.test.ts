@@ -1,19 +1,26 @@
 import { mkdtemp, mkdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { createNodeEmu3, nodeImageCodec } from '../../node.js';
+import { subfolder } from '../../loader/folder.js';
 import { modelFolder } from './model-folder.js';
 
 let path: string;
 
 beforeAll(async () => {
   path = await mkdtemp(join(tmpdir(), 'emu3-model-'));
-  const folder = modelFolder();
-  for (const file of (await folder.list?.()) ?? []) {
-    const source = await folder.open(file);
-    await mkdir(dirname(join(path, file)), { recursive: true });
-    await writeFile(join(path, file), await source.read(0, source.size));
+  const whole = modelFolder();
+  const inside = 'vision_tokenizer';
+  await mkdir(join(path, inside));
+  for (const [folder, place] of [
+    [whole, path],
+    [subfolder(whole, inside), join(path, inside)],
+  ] as const) {
+    for (const file of (await folder.list?.()) ?? []) {
+      const source = await folder.open(file);
+      await writeFile(join(place, file), await source.read(0, source.size));
+    }
   }
 });
 

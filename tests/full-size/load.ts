@@ -11,9 +11,8 @@ import {
   transformerTensorShapes,
 } from '../../loader/index.node.js';
 import type { Emu3Config } from '../../loader/index.js';
-import { chooseFormats, type QuantizedParameters } from '../../engine/quantized/index.js';
-import { quantizedShapes, type QuantizationFormat } from '../../kernels/quantize/index.js';
-import { elementCount } from '../../kernels/core/index.js';
+import type { QuantizedParameters } from '../../engine/quantized/index.js';
+import type { QuantizationFormat } from '../../kernels/quantize/index.js';
 import { weightBytes } from '../../loader/memory/plan.js';
 
 /** Ids of the released vision tokens. */
@@ -51,12 +50,6 @@ async function readFiles(folder: string): Promise<{ bytes: number; seconds: numb
   return { bytes, seconds: (performance.now() - start) / 1000 };
 }
 
-function bytesOf(shape: readonly number[], format: QuantizationFormat | undefined): number {
-  if (format === undefined) return 4 * elementCount(shape);
-  const { data, scales } = quantizedShapes(format, shape);
-  return 4 * (elementCount(data) + elementCount(scales));
-}
-
 /**
  * Reads the files, loads them packed, and measures both.
  *
@@ -75,7 +68,6 @@ export async function loadFullSize(
   const { config, checkpoint } = await openTransformer(diskFolder(folder));
   await checkpoint.close();
   const shapes = transformerTensorShapes(config);
-  const formats = chooseFormats(shapes, format);
   let [packed, peak] = [0, 0];
   const sample = (): void => {
     peak = Math.max(peak, process.memoryUsage.rss() - baseline - packed);
@@ -88,7 +80,7 @@ export async function loadFullSize(
       ...(signal && { signal }),
       onProgress: ({ tensor, loadedBytes, totalBytes }) => {
         sample();
-        packed += bytesOf(shapes.get(tensor) ?? [], formats.get(tensor));
+        packed += weightBytes(new Map([[tensor, shapes.get(tensor) ?? []]]), format);
         onProgress(loadedBytes, totalBytes);
       },
     });

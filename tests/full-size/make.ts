@@ -7,6 +7,7 @@ import {
   type TensorToWrite,
 } from '../../loader/index.node.js';
 import { elementCount } from '../../kernels/core/index.js';
+import { SeededRandom } from '../../demos/nano/world/random.js';
 
 export interface MakeOptions {
   /** Layers; the released model has 32. */
@@ -31,7 +32,7 @@ export async function makeFullSize(folder: string, options: MakeOptions): Promis
   // Fields that are absent have the released values.
   const json = JSON.stringify({ architectures: ['Emu3ForCausalLM'], model_type: 'Emu3', num_hidden_layers: layers });
   const shapes = transformerTensorShapes(parseTransformerConfig(json, 'config'));
-  const random = randomIntegers(seed);
+  const random = new SeededRandom(seed);
   const pool = normalPool(random);
   const total = [...shapes.values()].reduce((sum, shape) => sum + 2 * elementCount(shape), 0);
   let written = 0;
@@ -44,7 +45,7 @@ export async function makeFullSize(folder: string, options: MakeOptions): Promis
       const offset = shape.length === 1 ? 1 : 0;
       for (let done = 0; done < count; done += pieceSize) {
         // Odd places in the pool, so that no two rows of a weight are the same.
-        const from = random() % (poolSize - pieceSize);
+        const from = random.integer(poolSize - pieceSize);
         const piece = pool.subarray(from, from + Math.min(pieceSize, count - done));
         yield offset === 0 ? piece : piece.map((value) => offset + value);
         written += 2 * piece.length;
@@ -57,24 +58,7 @@ export async function makeFullSize(folder: string, options: MakeOptions): Promis
   return total;
 }
 
-/** Marsaglia's xorshift32. */
-function randomIntegers(seed: number): () => number {
-  let state = (seed ^ 0x9e3779b9) >>> 0 || 1;
-  return () => {
-    state ^= state << 13;
-    state ^= state >>> 17;
-    state ^= state << 5;
-    state >>>= 0;
-    return state;
-  };
-}
-
-/** By the transform of Box and Muller. */
-function normalPool(random: () => number): Float32Array {
-  const uniform = (): number => (random() + 0.5) / 2 ** 32;
+function normalPool(random: SeededRandom): Float32Array {
   const deviation = 0.02;
-  return Float32Array.from(
-    { length: poolSize },
-    () => deviation * Math.sqrt(-2 * Math.log(uniform())) * Math.cos(2 * Math.PI * uniform()),
-  );
+  return Float32Array.from({ length: poolSize }, () => deviation * random.normal());
 }

@@ -2,7 +2,8 @@ import { describe, expect, it } from 'vitest';
 import { acceptedHead, jacobiAccept } from '../../kernels/jacobi/index.js';
 import { jacobiAcceptReference, type JacobiState } from '../../kernels/jacobi/reference.js';
 import { samplerStateLength } from '../../kernels/sampling/index.js';
-import { pseudoRandom, runKernelTyped, type TestOutput } from '../support/kernel.js';
+import { integers } from '../support/compare.js';
+import { runKernelTyped, type TestOutput } from '../support/kernel.js';
 
 const capacity = 20;
 
@@ -11,10 +12,6 @@ interface Case {
   copies: number;
   /** Ids kept so far, ids wanted, the period to guess by, and how many of the drafts are right, for each sequence. */
   sequences: readonly (readonly [done: number, limit: number, period: number, right: number])[];
-}
-
-function integers(count: number, seed: number, below: number): number[] {
-  return Array.from(pseudoRandom(count, seed), (value) => Math.floor(((value + 1) / 2) * 0.999 * below));
 }
 
 function scene({ window, copies, sequences }: Case, seed: number) {

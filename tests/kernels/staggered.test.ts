@@ -2,11 +2,8 @@ import { describe, expect, it } from 'vitest';
 import { samplerStateLength } from '../../kernels/sampling/index.js';
 import { noPlace, staggeredStage } from '../../kernels/staggered/index.js';
 import { staggeredStageReference, type StagedStep } from '../../kernels/staggered/reference.js';
-import { pseudoRandom, runKernelTyped } from '../support/kernel.js';
-
-function integers(count: number, seed: number, below: number): number[] {
-  return Array.from(pseudoRandom(count, seed), (value) => Math.floor(((value + 1) / 2) * 0.999 * below));
-}
+import { integers } from '../support/compare.js';
+import { runKernelTyped } from '../support/kernel.js';
 
 describe('staging lanes', () => {
   it.each([

@@ -1,4 +1,4 @@
-import { readFile, truncate, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import {
@@ -11,7 +11,7 @@ import {
 import { blobSource, memorySource, SafetensorsFile } from '../../loader/index.js';
 import type { TensorToWrite } from '../../loader/index.js';
 import { expectError, GOLDEN, inTemporaryFolder, rejection, thrown } from './support.js';
-import { assertInsideFolder } from '../../loader/folder.js';
+import { assertInsideFolder, subfolder } from '../../loader/folder.js';
 
 const INDEX = 'model.safetensors.index.json';
 const weight = (name: string, ...values: number[]): TensorToWrite => ({
@@ -98,6 +98,24 @@ describe('reading in pieces', () => {
     const file = await SafetensorsFile.open(memorySource('m', await encodeSafetensors([weight('w', 1)])));
     const error = await rejection(file.readFloat32('w', { signal: AbortSignal.abort() }));
     expectError(error, 'aborted', 'w');
+  });
+});
+
+describe('a checkpoint in one file of another name', () => {
+  const name = 'weights.safetensors';
+
+  test.each(['memory', 'disk'])('is found in a folder and in a folder inside it, in %s', async (place) => {
+    await inTemporaryFolder(async (path) => {
+      const file = await encodeSafetensors([weight('a', 1)]);
+      await mkdir(join(path, 'outer', 'inner'), { recursive: true });
+      await writeFile(join(path, 'outer', 'inner', name), file);
+      const whole = place === 'disk' ? diskFolder(path) : memoryFolder('m', new Map([[`outer/inner/${name}`, file]]));
+      const inner = subfolder(subfolder(whole, 'outer'), 'inner');
+      expect(await inner.list?.()).toEqual([name]);
+      const checkpoint = await openCheckpoint(inner);
+      expect([...(await checkpoint.readFloat32('a'))]).toEqual([1]);
+      await checkpoint.close();
+    });
   });
 });
 

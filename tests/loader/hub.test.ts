@@ -36,6 +36,7 @@ describe('models on the hub', () => {
     expect(folder.files.get('model-00001-of-00002.safetensors')?.sha256).toBe('c'.repeat(64));
     expect(folder.files.get('config.json')).toEqual({ size: 18, sha256: undefined });
     expect(await folder.list?.()).not.toContain('vision_tokenizer/config.json');
+    expect(await folder.list?.('vision_tokenizer')).toEqual(['config.json']);
     expect(await folder.exists('vision_tokenizer/config.json')).toBe(true);
     expect(await folder.exists('model.safetensors')).toBe(false);
     expect(await folder.readText('config.json')).toBe('{"hidden_size": 8}');

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { SeededRandom } from '../../demos/nano/world/random.js';
 import { addCodebookProjection, initialiseVision, initialVisionTensor } from '../../demos/nano/train/initialise.js';
-import { visionTensorShapes } from '../../loader/index.js';
+import { visionTensorShapes, withoutCounters } from '../../loader/index.js';
 import { tinyVision } from '../cli/support.js';
 
 describe('vision embeddings from the codebook', () => {
@@ -41,7 +41,7 @@ describe('vision embeddings from the codebook', () => {
 describe('the vision tokenizer at its start', () => {
   it('takes the lift of its latents out wherever the decoder reads them', () => {
     const shapes = visionTensorShapes(tinyVision);
-    const names = [...shapes.keys()].filter((name) => !name.endsWith('num_batches_tracked'));
+    const names = [...withoutCounters(shapes).keys()];
     const written = new Map<string, Float32Array>();
     initialiseVision(shapes, (name, values) => written.set(name, values), names, new SeededRandom(3));
     expect([...written.keys()]).toEqual(names);

@@ -1,7 +1,8 @@
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { diskFolder } from '../../loader/index.node.js';
-import { Emu3, exactWindows } from '../../loader/pipeline/emu3.js';
+import { Emu3 } from '../../loader/pipeline/emu3.js';
+import { exactWindows } from '../../loader/pipeline/load-options.js';
 import { testDevice } from '../support/gpu.js';
 
 const folder = diskFolder(fileURLToPath(new URL('../../demos/nano/model', import.meta.url)));

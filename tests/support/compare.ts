@@ -36,6 +36,11 @@ export function expectClose(
   }
 }
 
+/** Deterministic whole numbers from 0, below a bound. */
+export function integers(count: number, seed: number, below: number): number[] {
+  return Array.from(pseudoRandom(count, seed), (value) => Math.floor(((value + 1) / 2) * 0.999 * below));
+}
+
 /** Deterministic values in -1..1 (splitmix32), different for every index and seed. */
 export function pseudoRandom(count: number, seed: number): Float32Array {
   const out = new Float32Array(count);

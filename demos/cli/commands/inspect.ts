@@ -7,6 +7,7 @@ import {
   openVisionTokenizer,
   transformerTensorShapes,
   visionTensorShapes,
+  withoutCounters,
   type Emu3Config,
   type ModelFolder,
   type TensorShapes,
@@ -142,7 +143,7 @@ function network(
     bytes: byteLength,
     file,
   }));
-  const onGpu = new Map([...shapes].filter(([name]) => !name.endsWith('.num_batches_tracked')));
+  const onGpu = withoutCounters(shapes);
   const formats: readonly WeightFormat[] = kind === 'transformer' ? weightFormats : ['f32'];
   const trained = [...onGpu].filter(([name]) => !isStatistic(name));
   return {

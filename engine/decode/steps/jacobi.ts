@@ -1,19 +1,13 @@
-import { Emu3Error, throwIfAborted } from '../../../kernels/core/errors.js';
+import { throwIfAborted } from '../../../kernels/core/errors.js';
 import { samplerStateIndex } from '../../../kernels/sampling/index.js';
 import type { Device } from '../../device.js';
 import { Graph, Program } from '../../graph/index.js';
-import { bindWeights, languageHead, transformerForward } from '../../models/transformer/index.js';
 import { acceptedHead, acceptDrafts } from '../../ops/jacobi.js';
-import {
-  guideLogits,
-  packSamplerState,
-  samplerStateLength,
-  sampleTokens,
-  type AllowedRange,
-} from '../../ops/sampling.js';
-import { GpuTensor } from '../../tensor.js';
+import { packSamplerState, samplerStateLength, type AllowedRange } from '../../ops/sampling.js';
+import { destroyTensors, GpuTensor, totalBytes } from '../../tensor.js';
 import { BlockReader } from '../readback.js';
 import type { DecodeRequest } from '../request.js';
+import { predictTokens } from './predict.js';
 import { defaultBlockSteps, type DecodedBlock, type DecodeParts, type Stepper } from './stepper.js';
 import { WindowClock } from './window-clock.js';
 
@@ -66,17 +60,14 @@ export class JacobiStepper implements Stepper {
     this.clock = new WindowClock(windows.length);
   }
 
-  /** @param sizes tokens of the windows to choose from, each from 2. */
+  /** @param sizes tokens of the windows to choose from, each from 1. */
   static async create(parts: DecodeParts, sizes: readonly number[]): Promise<JacobiStepper> {
     const { device, state } = parts;
     const shape = [state.sequences, acceptedHead.length + state.capacity];
     const accepted = GpuTensor.create(device, shape, 'u32', 'accepted ids');
     const windows: WindowProgram[] = [];
     try {
-      for (const window of sizes) {
-        const tensors = windowTensors(device, window, state);
-        windows.push({ window, tensors, program: await compileWindow(parts, tensors, accepted, window) });
-      }
+      for (const size of sizes) windows.push(await createWindow(parts, accepted, size));
       return new JacobiStepper(parts, windows, accepted);
     } catch (error) {
       for (const window of windows) destroyWindow(window);
@@ -91,20 +82,11 @@ export class JacobiStepper implements Stepper {
   }
 
   get bytes(): number {
-    const tensors = this.windows.flatMap((window) => Object.values<GpuTensor>({ ...window.tensors }));
-    return [this.accepted, ...tensors].reduce((sum, tensor) => sum + tensor.byteLength, 0);
+    return this.windows.reduce((sum, { tensors }) => sum + totalBytes(tensors), this.accepted.byteLength);
   }
 
   get activationBytes(): number {
     return this.windows.reduce((sum, { program }) => sum + program.memory.arenaBytes, 0);
-  }
-
-  lastLogits(): Promise<Float32Array> {
-    throw new Emu3Error('A decoder of several tokens a step keeps no last logits.', {
-      code: 'unsupported',
-      where: 'lastLogits',
-      fix: 'Create the decoder without windows.',
-    });
   }
 
   begin(request: DecodeRequest, prompts: readonly ArrayLike<number>[]): void {
@@ -231,9 +213,19 @@ function windowTensors(
   };
 }
 
+async function createWindow(parts: DecodeParts, accepted: GpuTensor, window: number): Promise<WindowProgram> {
+  const tensors = windowTensors(parts.device, window, parts.state);
+  try {
+    return { window, tensors, program: await compileWindow(parts, tensors, accepted, window) };
+  } catch (error) {
+    destroyTensors(tensors);
+    throw error;
+  }
+}
+
 function destroyWindow({ program, tensors }: WindowProgram): void {
   program.destroy();
-  for (const tensor of Object.values<GpuTensor>({ ...tensors })) tensor.destroy();
+  destroyTensors(tensors);
 }
 
 /** A window of every row: the layers over all its places at once, a draw behind each, and what follows for the next step. */
@@ -243,34 +235,20 @@ async function compileWindow(
   accepted: GpuTensor,
   window: number,
 ): Promise<Program> {
-  const { device, config, cache, state, slice } = parts;
+  const { device, cache } = parts;
   const graph = new Graph(device.traits);
-  const rows = {
-    ids: graph.bind(tensors.inputs),
-    positions: graph.bind(tensors.positions),
-    rotaryTable: graph.bind(state.rotaryTable),
-  };
+  const ids = graph.bind(tensors.inputs);
+  const positions = graph.bind(tensors.positions);
   const rowPositions = graph.bind(tensors.rowPositions);
-  const attend = cache.attend(graph, { start: graph.bind(state.start), position: rowPositions });
-  const weights = bindWeights(graph, parts.weights);
-  const { hidden } = transformerForward(graph, config, weights, rows, attend);
-  const logits = languageHead(config, weights, hidden, slice);
   const sampler = graph.bind(tensors.sampler);
   const drawn = graph.bind(tensors.drawn);
-  const ranges = graph.bind(state.ranges);
-  const sampling = {
-    logits: cache.rows === state.sequences ? logits : guideLogits(graph, logits, sampler),
-    ranges,
-    state: sampler,
-    ids: graph.bind(tensors.unused),
-    nextInputs: drawn,
-  };
-  sampleTokens(graph, sampling, slice.first + slice.count - logits.shape[1]);
+  const sampled = graph.bind(tensors.unused);
+  const { ranges } = predictTokens(graph, parts, { ids, positions, rowPositions, sampler, sampled, drawn });
   acceptDrafts(graph, {
     drawn,
     ranges,
-    inputs: rows.ids,
-    positions: rows.positions,
+    inputs: ids,
+    positions,
     rowPositions,
     state: sampler,
     accepted: graph.bind(accepted),

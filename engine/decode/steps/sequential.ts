@@ -1,12 +1,12 @@
-import { throwIfAborted } from '../../../kernels/core/errors.js';
 import { advanceCounters } from '../../../kernels/advance/index.js';
 import { Graph, Program } from '../../graph/index.js';
-import { bindWeights, languageHead, transformerForward } from '../../models/transformer/index.js';
-import { guideLogits, packSamplerState, samplerStateLength, sampleTokens } from '../../ops/sampling.js';
-import { GpuTensor } from '../../tensor.js';
+import { packSamplerState, samplerStateLength } from '../../ops/sampling.js';
+import { destroyTensors, GpuTensor, totalBytes } from '../../tensor.js';
 import { BlockReader } from '../readback.js';
 import type { DecodeRequest } from '../request.js';
-import { defaultBlockSteps, type DecodedBlock, type DecodeParts, type Stepper } from './stepper.js';
+import { runInBlocks } from './blocks.js';
+import { predictTokens } from './predict.js';
+import type { DecodedBlock, DecodeParts, Stepper } from './stepper.js';
 
 /** What a step reads and leaves behind for the next, in GPU memory. */
 interface StepTensors {
@@ -26,16 +26,16 @@ interface StepTensors {
  */
 export class SequentialStepper implements Stepper {
   readonly program: Program;
+  readonly lastLogits: GpuTensor;
   private readonly parts: DecodeParts;
   private readonly tensors: StepTensors;
-  private readonly logits: GpuTensor;
   private readonly reader: BlockReader;
 
   private constructor(parts: DecodeParts, tensors: StepTensors, program: Program, logits: GpuTensor) {
     this.parts = parts;
     this.tensors = tensors;
     this.program = program;
-    this.logits = logits;
+    this.lastLogits = logits;
     this.reader = new BlockReader(parts.device, tensors.sampled);
   }
 
@@ -53,21 +53,17 @@ export class SequentialStepper implements Stepper {
       const { program, logits } = await compileStep(parts, tensors);
       return new SequentialStepper(parts, tensors, program, logits);
     } catch (error) {
-      for (const tensor of Object.values<GpuTensor>({ ...tensors })) tensor.destroy();
+      destroyTensors(tensors);
       throw error;
     }
   }
 
   get bytes(): number {
-    return Object.values<GpuTensor>({ ...this.tensors }).reduce((sum, tensor) => sum + tensor.byteLength, 0);
+    return totalBytes(this.tensors);
   }
 
   get activationBytes(): number {
     return this.program.memory.arenaBytes;
-  }
-
-  lastLogits(): Promise<Float32Array> {
-    return this.logits.readFloat32();
   }
 
   begin({ sequences }: DecodeRequest, prompts: readonly ArrayLike<number>[]): void {
@@ -82,32 +78,16 @@ export class SequentialStepper implements Stepper {
   }
 
   async *run(request: DecodeRequest): AsyncGenerator<DecodedBlock, void, undefined> {
-    const { newTokens, sequences, signal, blockSteps = defaultBlockSteps } = request;
     const { capacity } = this.parts.state;
-    let submitted = this.submit(0, Math.min(blockSteps, newTokens));
-    let ahead = this.reader.request();
-    for (let firstStep = 0; firstStep < newTokens;) {
-      const current = ahead;
-      const end = submitted;
-      if (submitted < newTokens) {
-        submitted = this.submit(submitted, Math.min(submitted + blockSteps, newTokens));
-        ahead = this.reader.request();
-      }
-      const words = await current;
-      throwIfAborted(signal, 'decode');
+    let firstStep = 0;
+    for await (const { end, words } of runInBlocks(this.program, this.reader, request.newTokens, request)) {
       const begin = firstStep;
       firstStep = end;
       yield {
         firstStep: begin,
-        ids: sequences.map((_, row) => words.slice(row * capacity + begin, row * capacity + end)),
+        ids: request.sequences.map((_, row) => words.slice(row * capacity + begin, row * capacity + end)),
       };
-      throwIfAborted(signal, 'decode');
     }
-  }
-
-  private submit(begin: number, end: number): number {
-    for (let step = begin; step < end; step++) this.program.run();
-    return end;
   }
 
   settle(): Promise<void> {
@@ -117,42 +97,32 @@ export class SequentialStepper implements Stepper {
   destroy(): void {
     this.program.destroy();
     this.reader.destroy();
-    for (const tensor of Object.values<GpuTensor>({ ...this.tensors })) tensor.destroy();
+    destroyTensors(this.tensors);
   }
 }
 
 /**
- * One token of every row: embedding of the id the last step wrote, the layers over the cache, the head's rows of the slice,
- * guidance, the sampler, and all positions one further. It reads and writes its whole state on the GPU, so a picture is
+ * One token of every row, and all positions one further. It reads and writes its whole state on the GPU, so a picture is
  * this program again and again.
  */
 async function compileStep(parts: DecodeParts, tensors: StepTensors): Promise<{ program: Program; logits: GpuTensor }> {
-  const { device, config, cache, state, slice } = parts;
+  const { device, cache } = parts;
   const graph = new Graph(device.traits);
-  const rows = {
-    ids: graph.bind(tensors.ids),
-    positions: graph.bind(tensors.positions),
-    rotaryTable: graph.bind(state.rotaryTable),
-  };
-  const attend = cache.attend(graph, { start: graph.bind(state.start), position: rows.positions });
-  const weights = bindWeights(graph, parts.weights);
-  const { hidden } = transformerForward(graph, config, weights, rows, attend);
-  const logits = languageHead(config, weights, hidden, slice);
-  const sampler = graph.bind(tensors.sampler);
-  const chosenFrom = cache.rows === state.sequences ? logits : guideLogits(graph, logits, sampler);
-  const sampling = {
-    logits: chosenFrom,
-    ranges: graph.bind(state.ranges),
-    state: sampler,
-    ids: graph.bind(tensors.sampled),
-    nextInputs: rows.ids,
-  };
-  sampleTokens(graph, sampling, slice.first + slice.count - logits.shape[1]);
+  const ids = graph.bind(tensors.ids);
+  const positions = graph.bind(tensors.positions);
+  const { logits } = predictTokens(graph, parts, {
+    ids,
+    positions,
+    rowPositions: positions,
+    sampler: graph.bind(tensors.sampler),
+    sampled: graph.bind(tensors.sampled),
+    drawn: ids,
+  });
   graph.node({
     name: 'advance',
-    inputs: [rows.positions],
-    outputs: [rows.positions],
-    calls: [advanceCounters(device.traits, { counters: rows.positions })],
+    inputs: [positions],
+    outputs: [positions],
+    calls: [advanceCounters(device.traits, { counters: positions })],
   });
   const program = await Program.compile(device, graph, {
     label: `decode step of ${cache.rows} rows`,

@@ -1,15 +1,15 @@
-import { Emu3Error, throwIfAborted } from '../../../kernels/core/errors.js';
 import { advanceCounters } from '../../../kernels/advance/index.js';
 import { noPlace, staggeredStage } from '../../../kernels/staggered/index.js';
 import type { Device } from '../../device.js';
 import { Graph, Program } from '../../graph/index.js';
-import { bindWeights, languageHead, transformerForward } from '../../models/transformer/index.js';
-import { guideLogits, packSamplerState, samplerStateLength, sampleTokens } from '../../ops/sampling.js';
-import { GpuTensor } from '../../tensor.js';
+import { packSamplerState, samplerStateLength } from '../../ops/sampling.js';
+import { destroyTensors, GpuTensor, totalBytes } from '../../tensor.js';
 import { BlockReader } from '../readback.js';
 import type { DecodeRequest } from '../request.js';
+import { runInBlocks } from './blocks.js';
+import { predictTokens } from './predict.js';
 import { certainAfter, checkLines, staggeredSchedule, type Schedule } from './schedule.js';
-import { defaultBlockSteps, type DecodedBlock, type DecodeParts, type Stepper } from './stepper.js';
+import type { DecodedBlock, DecodeParts, Stepper } from './stepper.js';
 
 /** What a step reads and leaves behind for the next, in GPU memory. */
 interface LaneTensors {
@@ -58,25 +58,17 @@ export class StaggeredStepper implements Stepper {
     try {
       return new StaggeredStepper(parts, lanes, tensors, await compileLanes(parts, tensors));
     } catch (error) {
-      for (const tensor of Object.values<GpuTensor>({ ...tensors })) tensor.destroy();
+      destroyTensors(tensors);
       throw error;
     }
   }
 
   get bytes(): number {
-    return Object.values<GpuTensor>({ ...this.tensors }).reduce((sum, tensor) => sum + tensor.byteLength, 0);
+    return totalBytes(this.tensors);
   }
 
   get activationBytes(): number {
     return this.program.memory.arenaBytes;
-  }
-
-  lastLogits(): Promise<Float32Array> {
-    throw new Emu3Error('A decoder of several lines at once keeps no last logits.', {
-      code: 'unsupported',
-      where: 'lastLogits',
-      fix: 'Create the decoder without lanes.',
-    });
   }
 
   begin(request: DecodeRequest, prompts: readonly ArrayLike<number>[]): void {
@@ -108,35 +100,18 @@ export class StaggeredStepper implements Stepper {
   }
 
   async *run(request: DecodeRequest): AsyncGenerator<DecodedBlock, void, undefined> {
-    const { newTokens, sequences, signal, blockSteps = defaultBlockSteps } = request;
     const { capacity } = this.parts.state;
     const certain = certainAfter(this.schedule);
-    const steps = this.schedule.length;
-    let submitted = this.submit(0, Math.min(blockSteps, steps));
-    let ahead = this.reader.request();
-    for (let told = 0; told < newTokens;) {
-      const current = ahead;
-      const end = submitted;
-      if (submitted < steps) {
-        submitted = this.submit(submitted, Math.min(submitted + blockSteps, steps));
-        ahead = this.reader.request();
-      }
-      const words = await current;
-      throwIfAborted(signal, 'decode');
+    let told = 0;
+    for await (const { end, words } of runInBlocks(this.program, this.reader, this.schedule.length, request)) {
       const firstStep = told;
       told = certain[end - 1];
       if (told === firstStep) continue;
       yield {
         firstStep,
-        ids: sequences.map((_, row) => words.slice(row * capacity + firstStep, row * capacity + told)),
+        ids: request.sequences.map((_, row) => words.slice(row * capacity + firstStep, row * capacity + told)),
       };
-      throwIfAborted(signal, 'decode');
     }
-  }
-
-  private submit(begin: number, end: number): number {
-    for (let step = begin; step < end; step++) this.program.run();
-    return end;
   }
 
   settle(): Promise<void> {
@@ -146,7 +121,7 @@ export class StaggeredStepper implements Stepper {
   destroy(): void {
     this.program.destroy();
     this.reader.destroy();
-    for (const tensor of Object.values<GpuTensor>({ ...this.tensors })) tensor.destroy();
+    destroyTensors(this.tensors);
   }
 }
 
@@ -172,7 +147,7 @@ function laneTensors(
 
 /** The lanes' places, the layers over all of them at once, and a draw for each. */
 async function compileLanes(parts: DecodeParts, tensors: LaneTensors): Promise<Program> {
-  const { device, config, cache, state, slice } = parts;
+  const { device, cache, state } = parts;
   const graph = new Graph(device.traits);
   const bound = {
     schedule: graph.bind(tensors.schedule),
@@ -191,19 +166,8 @@ async function compileLanes(parts: DecodeParts, tensors: LaneTensors): Promise<P
     outputs: [inputs, positions, rowPositions, sampler],
     calls: [staggeredStage(graph.traits, bound)],
   });
-  const rows = { ids: inputs, positions, rotaryTable: graph.bind(state.rotaryTable) };
-  const attend = cache.attend(graph, { start: graph.bind(state.start), position: rowPositions });
-  const weights = bindWeights(graph, parts.weights);
-  const { hidden } = transformerForward(graph, config, weights, rows, attend);
-  const logits = languageHead(config, weights, hidden, slice);
-  const sampling = {
-    logits: cache.rows === state.sequences ? logits : guideLogits(graph, logits, sampler),
-    ranges: graph.bind(state.ranges),
-    state: sampler,
-    ids,
-    nextInputs: graph.bind(tensors.unused),
-  };
-  sampleTokens(graph, sampling, slice.first + slice.count - logits.shape[1]);
+  const drawn = graph.bind(tensors.unused);
+  predictTokens(graph, parts, { ids: inputs, positions, rowPositions, sampler, sampled: ids, drawn });
   graph.node({
     name: 'advance',
     inputs: [counter],

@@ -1,6 +1,7 @@
 import type { Device } from '../../device.js';
 import type { Program } from '../../graph/index.js';
 import type { ModelWeights, TransformerConfig } from '../../models/transformer/index.js';
+import type { GpuTensor } from '../../tensor.js';
 import type { KeyValueCache } from '../cache.js';
 import type { DecodeRequest } from '../request.js';
 import type { DecodeState } from '../state.js';
@@ -38,8 +39,8 @@ export interface Stepper {
   readonly bytes: number;
   /** Bytes on the GPU of activations. */
   readonly activationBytes: number;
-  /** Logits of the last step, for a stepper of one token a step. */
-  lastLogits(): Promise<Float32Array>;
+  /** f32 [rows, ids of the head]: logits of the last step, where a step is one token of every row. */
+  readonly lastLogits?: GpuTensor;
   /**
    * Writes the state before the first step, all or nothing.
    *
