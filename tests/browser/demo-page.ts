@@ -1,14 +1,13 @@
 /** The demo page in a browser of its own, served with a small random model, and what tests read and do on it. */
 import type { Metafile } from 'esbuild';
 import type { Browser, Page } from 'puppeteer';
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { buildPage } from '../../.config/bundle.mjs';
 import { serveFolders } from '../../demos/web/static-server.node.js';
-import type { ModelFolder } from '../../loader/index.js';
-import { modelFolder } from '../decode/model-folder.js';
+import { writeModelFolder } from '../decode/model-folder.js';
 import { openChromium } from './chromium.js';
 
 /** Two engines share the cores of one machine here. */
@@ -32,14 +31,6 @@ export interface Site {
   close: () => Promise<void>;
 }
 
-async function writeFolder(folder: ModelFolder, path: string): Promise<void> {
-  for (const file of (await folder.list?.()) ?? []) {
-    const source = await folder.open(file);
-    await mkdir(dirname(join(path, file)), { recursive: true });
-    await writeFile(join(path, file), await source.read(0, source.size));
-  }
-}
-
 /** Serves the page with the made model at `model/` and the shipped one at `nano/`. */
 export async function openSite(): Promise<Site> {
   const work = await mkdtemp(join(tmpdir(), 'emu3-page-'));
@@ -48,7 +39,7 @@ export async function openSite(): Promise<Site> {
   const bundle = await buildPage(web);
   // Answers long enough to be cancelled.
   const generation = { top_k: 64, guidance_scale: 2, max_new_tokens: 96 };
-  await writeFolder(modelFolder({ 'generation_config.json': JSON.stringify(generation) }), model);
+  await writeModelFolder(model, { 'generation_config.json': JSON.stringify(generation) });
   const server = await serveFolders({ '': web, '/model': model, '/nano': nano });
   const browser = await openChromium();
   const close = async (): Promise<void> => {

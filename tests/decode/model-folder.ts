@@ -1,4 +1,6 @@
 import { readFileSync } from 'node:fs';
+import { mkdir, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { memoryFolder, type ModelFolder } from '../../loader/index.js';
 import { buildTokenizerJson } from '../../tokenizer/index.js';
 
@@ -11,6 +13,8 @@ const corpus = [
   'pack my box with five dozen liquor jugs',
 ];
 
+type ChangedFiles = Readonly<Record<string, string | undefined>>;
+
 function golden(path: string): Buffer {
   return readFileSync(new URL(`../golden/${path}`, import.meta.url));
 }
@@ -21,7 +25,19 @@ function golden(path: string): Buffer {
  *
  * @param changed files to replace, or with undefined to leave out.
  */
-export function modelFolder(changed: Record<string, string | undefined> = {}): ModelFolder {
+export function modelFolder(changed: ChangedFiles = {}): ModelFolder {
+  return memoryFolder('model', modelFiles(changed));
+}
+
+/** The same model on disk. */
+export async function writeModelFolder(path: string, changed: ChangedFiles = {}): Promise<void> {
+  for (const [file, content] of modelFiles(changed)) {
+    await mkdir(dirname(join(path, file)), { recursive: true });
+    await writeFile(join(path, file), content);
+  }
+}
+
+function modelFiles(changed: ChangedFiles): Map<string, Uint8Array | string> {
   const { json } = buildTokenizerJson([...corpus, ...corpus], { vocabularySize: 875, visualCount: 512 });
   const config = JSON.parse(golden('lm/config.json').toString()) as Record<string, unknown>;
   const files = new Map<string, Uint8Array | string>([
@@ -36,5 +52,5 @@ export function modelFolder(changed: Record<string, string | undefined> = {}): M
     if (content === undefined) files.delete(name);
     else files.set(name, content);
   }
-  return memoryFolder('model', files);
+  return files;
 }

@@ -1,27 +1,15 @@
-import { mkdtemp, mkdir, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { createNodeEmu3, nodeImageCodec } from '../../node.js';
-import { subfolder } from '../../loader/folder.js';
-import { modelFolder } from './model-folder.js';
+import { writeModelFolder } from './model-folder.js';
 
 let path: string;
 
 beforeAll(async () => {
   path = await mkdtemp(join(tmpdir(), 'emu3-model-'));
-  const whole = modelFolder();
-  const inside = 'vision_tokenizer';
-  await mkdir(join(path, inside));
-  for (const [folder, place] of [
-    [whole, path],
-    [subfolder(whole, inside), join(path, inside)],
-  ] as const) {
-    for (const file of (await folder.list?.()) ?? []) {
-      const source = await folder.open(file);
-      await writeFile(join(place, file), await source.read(0, source.size));
-    }
-  }
+  await writeModelFolder(path);
 });
 
 afterAll(async () => {
