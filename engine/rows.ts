@@ -31,3 +31,17 @@ export function rowView(tensor: GpuTensor, begin: number, end: number): GpuTenso
     `${label} rows ${begin} to ${end}`,
   );
 }
+
+/** One view of matrices that lie one behind another in a buffer, or undefined where they do not or no binding holds them. */
+export function joinRows(tensors: readonly GpuTensor[]): GpuTensor | undefined {
+  const [{ device, buffer, offset, dtype, label }] = tensors;
+  let [end, rows] = [offset, 0];
+  for (const tensor of tensors) {
+    const { shape } = tensor;
+    if (tensor.buffer !== buffer || tensor.offset !== end || shape[1] !== tensors[0].shape[1]) return undefined;
+    end += tensor.byteLength;
+    rows += shape[0];
+  }
+  if (end - offset > device.gpu.limits.maxStorageBufferBindingSize) return undefined;
+  return new GpuTensor(device, buffer, offset, [rows, tensors[0].shape[1]], dtype, `${label} and what follows`);
+}

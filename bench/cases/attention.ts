@@ -1,5 +1,5 @@
 import type { KernelTraits } from '../../kernels/core/index.js';
-import { attention, attentionWithCache, cacheWrite } from '../../engine/ops/attention.js';
+import { attention, attentionWithCache, turnAndCache } from '../../engine/ops/attention.js';
 import { spatialAttention } from '../../engine/ops/spatial-attention.js';
 import type { Workbench } from '../workbench.js';
 import { largeSizes, type KernelCase, type LanguageSizes } from './types.js';
@@ -37,13 +37,17 @@ function cached(sizes: LanguageSizes, batch: number, length: number, capacity: n
     op: length === 1 ? 'attention, decoding' : 'attention, prefill',
     sizes: `${name}, ${batch} x ${length} after ${capacity - length} cached`,
     build: (bench) => {
-      const features = keyValueHeads * headDimension;
+      const features = (heads + 2 * keyValueHeads) * headDimension;
       const [keys, values] = [0, 1].map(() => bench.values([batch, keyValueHeads, capacity, headDimension]));
       const start = bench.given([batch], 'u32', new Uint32Array(batch));
       const position = bench.given([batch], 'u32', new Uint32Array(batch).fill(capacity - length));
-      const [key, value] = [0, 1].map(() => bench.values([batch * length, features]));
-      cacheWrite(bench.graph, key, value, { keys, values }, position);
-      const query = bench.values([batch * length, heads * headDimension]);
+      const places = {
+        rotaryPositions: bench.given([batch * length], 'u32', new Uint32Array(batch * length)),
+        rotaryTable: bench.values([capacity, headDimension]),
+        position,
+      };
+      const projected = bench.values([batch * length, features]);
+      const query = turnAndCache(bench.graph, projected, { keys, values }, places, heads);
       return [attentionWithCache(bench.graph, query, { keys, values }, { heads, start, position })];
     },
   };

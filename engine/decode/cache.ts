@@ -1,14 +1,13 @@
 import type { Device } from '../device.js';
-import type { Graph, Tensor } from '../graph/index.js';
-import { attentionHeadDimension, type Attend, type TransformerConfig } from '../models/transformer/index.js';
-import { attentionWithCache, cacheWrite } from '../ops/attention.js';
+import type { Graph } from '../graph/index.js';
+import { attentionHeadDimension, type TransformerConfig } from '../models/transformer/index.js';
+import type { KeyValueCache as LayerCache } from '../ops/attention.js';
 import { GpuTensor } from '../tensor.js';
 
 /** Keys and values of every layer, `[rows, key-value heads, capacity, head dimension]` each. */
 export class KeyValueCache {
   readonly rows: number;
   readonly capacity: number;
-  private readonly config: TransformerConfig;
   private readonly keys: readonly GpuTensor[];
   private readonly values: readonly GpuTensor[];
 
@@ -19,7 +18,6 @@ export class KeyValueCache {
     options: { rows: number; capacity: number; dtype: 'f32' | 'f16' },
   ) {
     const { rows, capacity, dtype } = options;
-    this.config = config;
     this.rows = rows;
     this.capacity = capacity;
     const shape = [rows, config.num_key_value_heads, capacity, attentionHeadDimension(config)];
@@ -35,18 +33,9 @@ export class KeyValueCache {
     return [...this.keys, ...this.values].reduce((sum, tensor) => sum + tensor.byteLength, 0);
   }
 
-  /**
-   * Attention for new tokens, equally many a row: writes their keys and values at `position[row] + i` and lets token i
-   * see the cached ones `start[row] .. position[row] + i`.
-   *
-   * @param place.start,place.position u32 [rows].
-   */
-  attend(graph: Graph, place: { start: Tensor; position: Tensor }): Attend {
-    return (layer, q, k, v) => {
-      const cache = { keys: graph.bind(this.keys[layer]), values: graph.bind(this.values[layer]) };
-      cacheWrite(graph, k, v, cache, place.position);
-      return attentionWithCache(graph, q, cache, { heads: this.config.num_attention_heads, ...place });
-    };
+  /** The layers as tensors of a graph. */
+  bind(graph: Graph): LayerCache[] {
+    return this.keys.map((keys, layer) => ({ keys: graph.bind(keys), values: graph.bind(this.values[layer]) }));
   }
 
   destroy(): void {

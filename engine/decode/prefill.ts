@@ -1,5 +1,5 @@
 import { Graph, Program } from '../graph/index.js';
-import { bindWeights, transformerForward } from '../models/transformer/index.js';
+import { bindWeights, transformerInference } from '../models/transformer/index.js';
 import type { DecodeParts } from './steps/stepper.js';
 
 /** Takes a chunk of every row's prompt into the cache. Nothing is predicted, so it has no head. */
@@ -11,10 +11,11 @@ export async function compilePrefill(parts: DecodeParts): Promise<Program> {
     positions: graph.bind(state.chunkPositions),
     rotaryTable: graph.bind(state.rotaryTable),
   };
-  const attend = cache.attend(graph, {
+  const places = {
+    layers: cache.bind(graph),
     start: graph.bind(state.start),
     position: graph.bind(state.chunkPosition),
-  });
-  transformerForward(graph, config, bindWeights(graph, parts.weights), rows, attend);
+  };
+  transformerInference(graph, config, bindWeights(graph, parts.weights), rows, places);
   return Program.compile(device, graph, { label: `prefill ${cache.rows}x${state.chunk}`, onCompile: parts.onCompile });
 }

@@ -3,10 +3,10 @@ import {
   attentionBackwardQuery,
   attentionBackwardStatistics,
   attentionCached,
-  attentionCacheWrite,
   attentionDecode,
   attentionDecodeSplits,
   attentionForward,
+  attentionTurnAndCache,
   type AttentionDropout,
   type AttentionShape,
 } from '../../kernels/attention/index.js';
@@ -82,17 +82,44 @@ export interface KeyValueCache {
   readonly values: Tensor;
 }
 
+/** Where new tokens stand. */
+export interface TokenPlaces {
+  /** u32 `[batch * length]`: rotary positions. */
+  readonly rotaryPositions: Tensor;
+  /** f32 `[positions, headDimension]` from `rotaryTable`. */
+  readonly rotaryTable: Tensor;
+  /** u32 `[batch]`: where the first token of each row goes in the cache. */
+  readonly position: Tensor;
+}
+
 /**
- * Appends keys and values `[batch * length, keyValueHeads * headDimension]` to a persistent cache, token i of row b at
- * `position[b] + i` (u32 `[batch]`). Emit it before the attention that is to see them.
+ * Appends the keys and values of new tokens to a persistent cache, keys turned by their rotary positions, and returns the
+ * turned queries `[batch * length, heads * cached head dimension]` for {@link attentionWithCache}. The cache may have heads
+ * filled up with zeros, which change no product; the larger dimension's scale is made up for. Not differentiable.
+ *
+ * @param projected `[batch * length, (heads + 2 * keyValueHeads) * headDimension]`: queries, keys and values side by side.
  */
-export function cacheWrite(graph: Graph, k: Tensor, v: Tensor, cache: KeyValueCache, position: Tensor): void {
+export function turnAndCache(
+  graph: Graph,
+  projected: Tensor,
+  cache: KeyValueCache,
+  places: TokenPlaces,
+  heads: number,
+): Tensor {
+  const { rotaryPositions, rotaryTable: table, position } = places;
+  const padded = cache.keys.shape[3];
+  const query = graph.temporary([projected.shape[0], heads * padded], projected.dtype, 'turned queries');
+  const { keys: keyCache, values: valueCache } = cache;
+  const operands = { projected, rotaryPositions, table, position, query, keyCache, valueCache };
   graph.node({
-    name: 'attention cache-write',
-    inputs: [k, v, position],
-    outputs: [cache.keys, cache.values],
-    calls: [attentionCacheWrite(graph.traits, { k, v, keyCache: cache.keys, valueCache: cache.values, position })],
+    name: 'attention turn-and-cache',
+    inputs: [projected, rotaryPositions, table, position],
+    outputs: [query, keyCache, valueCache],
+    calls: [
+      attentionTurnAndCache(graph.traits, { ...operands, heads, queryScale: Math.sqrt(padded / table.shape[1]) }),
+    ],
   });
+  return query;
 }
 
 export interface CachedAttentionOptions {

@@ -1,4 +1,5 @@
 import {
+  rmsNormAddForward,
   rmsNormBackward,
   rmsNormBackwardWeight,
   rmsNormForward,
@@ -44,4 +45,23 @@ export function rmsNorm(graph: Graph, x: Tensor, weight: Tensor, epsilon: number
     },
   });
   return out;
+}
+
+/** `x + delta`, and its {@link rmsNorm}, in one dispatch. Not differentiable. */
+export function addRmsNorm(
+  graph: Graph,
+  x: Tensor,
+  delta: Tensor,
+  weight: Tensor,
+  epsilon: number,
+): { sum: Tensor; normed: Tensor } {
+  const sum = graph.temporary(x.shape, x.dtype, `${x.label} and ${delta.label}`);
+  const normed = graph.temporary(x.shape, x.dtype, `rms norm of ${sum.label}`);
+  graph.node({
+    name: 'add and rms-norm',
+    inputs: [x, delta, weight],
+    outputs: [sum, normed],
+    calls: [rmsNormAddForward(graph.traits, { x, delta, weight, sum, out: normed, epsilon })],
+  });
+  return { sum, normed };
 }

@@ -1,4 +1,4 @@
-import { swigluBackward, swigluForward } from '../../kernels/swiglu/index.js';
+import { swigluBackward, swigluForward, swigluJoined } from '../../kernels/swiglu/index.js';
 import type { Graph, Tensor } from '../graph/index.js';
 
 /** `silu(gate) * up`, element by element (Shazeer 2020, arXiv 2002.05202); both of one shape and type. */
@@ -21,6 +21,19 @@ export function swiglu(graph: Graph, gate: Tensor, up: Tensor): Tensor {
       });
       return [gateGradient, upGradient];
     },
+  });
+  return out;
+}
+
+/** {@link swiglu} of `[rows, gate and up side by side]`: `[rows, features of a half]`. Not differentiable. */
+export function swigluOfHalves(graph: Graph, halves: Tensor): Tensor {
+  const [rows, width] = halves.shape;
+  const out = graph.temporary([rows, width / 2], halves.dtype, `swiglu of ${halves.label}`);
+  graph.node({
+    name: 'swiglu of halves',
+    inputs: [halves],
+    outputs: [out],
+    calls: [swigluJoined(graph.traits, { halves, out })],
   });
   return out;
 }

@@ -4,8 +4,10 @@ import type { Device } from '../device.js';
 import type { Graph } from '../graph/index.js';
 import {
   embeddingTable,
-  plainWeights,
-  storeLookup,
+  joinedLinears,
+  joinProducts,
+  storeWeights,
+  type LinearLookup,
   type TransformerWeights,
   type WeightBinding,
 } from '../models/transformer/weights.js';
@@ -15,6 +17,7 @@ import { ParameterStore } from '../parameters.js';
 import { copyTensor, type GpuTensor } from '../tensor.js';
 import { WeightQuantizer } from './quantizer.js';
 import {
+  createJoinedWeights,
   createQuantizedWeight,
   destroyQuantizedWeight,
   quantizedBytes,
@@ -74,6 +77,25 @@ export interface QuantizeParametersOptions {
   onProgress?: (done: number, total: number, name: string) => void;
 }
 
+interface OwnedWeight {
+  readonly names: readonly string[];
+  readonly weight: QuantizedWeight;
+}
+
+/** What is to be packed in order, layers whose products decoding takes side by side together. */
+function joinedGroups(
+  formats: ReadonlyMap<string, QuantizationFormat>,
+): Iterable<{ name: string; format: QuantizationFormat }[]> {
+  const groups = new Map<string, { name: string; format: QuantizationFormat }[]>();
+  for (const [name, format] of formats) {
+    const [, layer, part] = /^(model\.layers\.\d+)\.(.+)\.weight$/.exec(name) ?? [];
+    const joined = Object.entries(joinedLinears).find(([, parts]) => parts.some((other) => other === part));
+    const key = joined ? `${layer} ${joined[0]}` : name;
+    groups.set(key, [...(groups.get(key) ?? []), { name, format }]);
+  }
+  return groups.values();
+}
+
 /**
  * A transformer's parameters with its matrices packed and its norms f32. They decode and score as they are, and train
  * through adapters beside them.
@@ -87,14 +109,18 @@ export class QuantizedParameters implements WeightBinding {
   readonly errors: ReadonlyMap<string, QuantizationError>;
   /** What stays in f32. */
   readonly full: ParameterStore;
+  /** Weights that own memory, each by the names of the packed matrices that lie in it, in order. */
+  private readonly owned: readonly OwnedWeight[];
 
   private constructor(
     shapes: ReadonlyMap<string, readonly number[]>,
+    owned: readonly OwnedWeight[],
     weights: ReadonlyMap<string, QuantizedWeight>,
     errors: ReadonlyMap<string, QuantizationError>,
     full: ParameterStore,
   ) {
     this.shapes = shapes;
+    this.owned = owned;
     this.weights = weights;
     this.errors = errors;
     this.full = full;
@@ -116,10 +142,18 @@ export class QuantizedParameters implements WeightBinding {
     const weights = new Map<string, QuantizedWeight>();
     const errors = new Map<string, QuantizationError>();
     const full = ParameterStore.create(device, new Map([...shapes].filter(([name]) => !formats.has(name))));
-    const parameters = new QuantizedParameters(shapes, weights, errors, full);
+    const owned: OwnedWeight[] = [];
+    const parameters = new QuantizedParameters(shapes, owned, weights, errors, full);
     try {
-      for (const [name, format] of formats) {
-        weights.set(name, createQuantizedWeight(device, format, shapes.get(name) ?? [], name, shardBytes));
+      for (const group of joinedGroups(formats)) {
+        const parts = group.map((part) => ({ ...part, shape: shapes.get(part.name) ?? [] }));
+        const joined = parts.length > 1 ? createJoinedWeights(device, parts, shardBytes) : undefined;
+        if (joined) owned.push({ names: parts.map(({ name }) => name), weight: joined.whole });
+        for (const [index, { name, shape, format }] of parts.entries()) {
+          const weight = joined?.parts[index] ?? createQuantizedWeight(device, format, shape, name, shardBytes);
+          if (!joined) owned.push({ names: [name], weight });
+          weights.set(name, weight);
+        }
       }
       for (const name of shapes.keys()) {
         const weight = weights.get(name);
@@ -166,7 +200,12 @@ export class QuantizedParameters implements WeightBinding {
 
   /** What a graph reads: packed matrices as they are packed, the others in f32. */
   bind(graph: Graph): TransformerWeights {
-    const plain = plainWeights(graph, storeLookup(graph, this.full));
+    const plain = storeWeights(graph, this.full);
+    const linear: LinearLookup = (name, x, rows) => {
+      const weight = this.weights.get(name);
+      if (weight === undefined) return plain.linear(name, x, rows);
+      return quantizedLinear(graph, x, quantizedTensors(graph, rows ? quantizedRows(weight, rows) : weight));
+    };
     return {
       parameter: plain.parameter,
       embed: (ids, paddingId) => {
@@ -174,10 +213,12 @@ export class QuantizedParameters implements WeightBinding {
         if (table === undefined) return plain.embed(ids, paddingId);
         return quantizedEmbedding(graph, ids, quantizedTensors(graph, table));
       },
-      linear: (name, x, rows) => {
-        const weight = this.weights.get(name);
-        if (weight === undefined) return plain.linear(name, x, rows);
-        return quantizedLinear(graph, x, quantizedTensors(graph, rows ? quantizedRows(weight, rows) : weight));
+      linear,
+      joined: (names, x) => {
+        if (!names.some((name) => this.weights.has(name))) return plain.joined(names, x);
+        const whole = this.owned.find((other) => other.names.join() === names.join());
+        if (whole === undefined) return joinProducts(graph, linear)(names, x);
+        return quantizedLinear(graph, x, quantizedTensors(graph, whole.weight));
       },
       trained: () => [],
     };
@@ -199,11 +240,11 @@ export class QuantizedParameters implements WeightBinding {
 
   /** Bytes on the GPU. */
   get bytes(): number {
-    return [...this.weights.values()].reduce((sum, weight) => sum + quantizedBytes(weight), this.full.bytes);
+    return this.owned.reduce((sum, { weight }) => sum + quantizedBytes(weight), this.full.bytes);
   }
 
   destroy(): void {
-    for (const weight of this.weights.values()) destroyQuantizedWeight(weight);
+    for (const { weight } of this.owned) destroyQuantizedWeight(weight);
     this.full.destroy();
   }
 }

@@ -85,6 +85,36 @@ export function createQuantizedWeight(
   return { format, shape: [outputs, inputs], label, shards };
 }
 
+/**
+ * Allocates packed weights one behind another, so that a single product reads them all; undefined where their formats or
+ * inputs differ, where a view of one could not be bound, or where no binding holds them all.
+ *
+ * @param parts in order, with their formats.
+ * @param shardBytes as for {@link createQuantizedWeight}.
+ * @returns the whole, which owns the memory, and a view of each part.
+ */
+export function createJoinedWeights(
+  device: Device,
+  parts: readonly { name: string; shape: readonly number[]; format: QuantizationFormat }[],
+  shardBytes = Infinity,
+): { whole: QuantizedWeight; parts: QuantizedWeight[] } | undefined {
+  const [{ format, shape, name }] = parts;
+  if (parts.some((part) => part.format !== format || part.shape[1] !== shape[1])) return undefined;
+  const rows = parts.reduce((sum, part) => sum + part.shape[0], 0);
+  const { data } = quantizedShapes(format, [rows, shape[1]], name);
+  if (shardEnds(device, data, name, shardBytes).length > 1) return undefined;
+  const whole = createQuantizedWeight(device, format, [rows, shape[1]], `${name} and what follows`, shardBytes);
+  let first = 0;
+  const views = parts.map((part) => {
+    const view = quantizedRows(whole, { first, count: part.shape[0] });
+    first += part.shape[0];
+    return { ...view, label: part.name };
+  });
+  if (views.every((view, index) => view.shape[0] === parts[index].shape[0])) return { whole, parts: views };
+  destroyQuantizedWeight(whole);
+  return undefined;
+}
+
 /** Bytes on the GPU. */
 export function quantizedBytes({ shards }: QuantizedWeight): number {
   return shards.reduce((sum, { data, scales }) => sum + data.byteLength + scales.byteLength, 0);

@@ -8,14 +8,14 @@ import {
   type KernelTraits,
   type Operand,
 } from '../core/index.js';
-import cacheWriteSource from './cache-write.wgsl';
 import decodeCombineSource from './decode-combine.wgsl';
 import decodeSoftwareSource from './decode-software.wgsl';
 import decodeSource from './decode.wgsl';
+import turnAndCacheSource from './turn-and-cache.wgsl';
 import { checkAttentionShape, type AttentionShape } from './shape.js';
 
 const aliases = { Scalar: 'f32', KeyValue: 'f32' } as const;
-const cacheWrite = defineKernel('attention cache-write', cacheWriteSource, { aliases });
+const turnAndCache = defineKernel('attention turn-and-cache', turnAndCacheSource, { aliases });
 const decodeSoftware = defineKernel('attention decode-software', decodeSoftwareSource, {
   aliases,
   constants: { HEAD_DIMENSION: 64 },
@@ -30,50 +30,96 @@ const decodeCombine = defineKernel('attention decode-combine', decodeCombineSour
 const mostHeadsPerWorkgroup = 8;
 
 /**
- * Writes the keys and values of new tokens into the caches: token i of row b at position `position[b] + i`. Tokens past
- * the capacity are left out, so a position of 0xffffffff writes nothing for that row (a finished sequence).
+ * Takes the projections of new tokens apart: turned queries for attention, turned keys and values into the caches, token i
+ * of row b at position `position[b] + i`. Tokens past the capacity are left out of the caches, so a position of 0xffffffff
+ * writes nothing for that row (a finished sequence).
  *
- * @param args.k,v `[batch * length, keyValueHeads * headDimension]`, f32 or f16.
- * @param args.keyCache,valueCache `[batch, keyValueHeads, capacity, headDimension]`, f32 or f16: one head's keys lie one
- *   after the other, so that decoding streams contiguous memory.
+ * @param args.projected `[batch * length, (heads + 2 * keyValueHeads) * headDimension]`, f32 or f16: queries of all heads,
+ *   keys, values.
+ * @param args.rotaryPositions u32 `[batch * length]`; positions past the table use its last row.
+ * @param args.table `[positions, headDimension]` f32 from `rotaryTable`.
  * @param args.position u32 `[batch]`.
+ * @param args.query Like projected, `[batch * length, heads * padded]`: turned, times `queryScale`, each head filled up with
+ *   zeros to the caches' last axis.
+ * @param args.keyCache,valueCache `[batch, keyValueHeads, capacity, padded]`, f32 or f16: one head's keys lie one after the
+ *   other, so that decoding streams contiguous memory. What fills heads up is not written.
  */
-export function attentionCacheWrite<T extends Operand>(
+export function attentionTurnAndCache<T extends Operand>(
   traits: KernelTraits,
-  args: { k: T; v: T; keyCache: T; valueCache: T; position: T },
+  args: {
+    projected: T;
+    rotaryPositions: T;
+    table: T;
+    position: T;
+    query: T;
+    keyCache: T;
+    valueCache: T;
+    heads: number;
+    queryScale: number;
+  },
 ): KernelCall<T> {
-  const { k, v, keyCache, valueCache, position } = args;
-  const { name } = cacheWrite;
-  const [batch = 0, keyValueHeads = 0, capacity = 0, headDimension = 0] = keyCache.shape;
-  if (keyCache.shape.length !== 4 || batch * keyValueHeads * capacity * headDimension === 0 || headDimension % 4) {
+  const { projected, rotaryPositions, table, position, query, keyCache, valueCache, heads, queryScale } = args;
+  const { name } = turnAndCache;
+  const [batch = 0, keyValueHeads = 0, capacity = 0, padded = 0] = keyCache.shape;
+  if (keyCache.shape.length !== 4 || batch * keyValueHeads * capacity * padded === 0) {
     throw shapeError(
       name,
-      `keyCache is [${keyCache.shape.join(', ')}] where [batch, key-value heads, capacity, a multiple of 4] is needed`,
+      `keyCache is [${keyCache.shape.join(', ')}] where [batch, key-value heads, capacity, head dimension] is needed`,
     );
   }
-  const tokens = k.shape[0] ?? 0;
-  const width = keyValueHeads * headDimension;
-  if (tokens === 0 || tokens % batch !== 0) {
-    throw shapeError(name, `k has ${tokens} tokens, which do not divide into ${batch} rows`);
+  const [tableRows = 0, headDimension = 0] = table.shape;
+  if (
+    table.shape.length !== 2 ||
+    tableRows === 0 ||
+    headDimension === 0 ||
+    headDimension % 2 ||
+    headDimension > padded
+  ) {
+    throw shapeError(
+      name,
+      `table is [${table.shape.join(', ')}] where [positions, even head dimension up to ${padded}] is needed`,
+    );
   }
-  expectShape(name, 'k', k, [tokens, width]);
-  expectShape(name, 'v', v, [tokens, width]);
-  expectShape(name, 'valueCache', valueCache, keyCache.shape);
+  const tokens = projected.shape[0] ?? 0;
+  if (tokens === 0 || tokens % batch !== 0) {
+    throw shapeError(name, `projected has ${tokens} tokens, which do not divide into ${batch} rows`);
+  }
+  const allHeads = heads + 2 * keyValueHeads;
+  expectShape(name, 'projected', projected, [tokens, allHeads * headDimension]);
+  expectShape(name, 'rotaryPositions', rotaryPositions, [tokens]);
   expectShape(name, 'position', position, [batch]);
-  return cacheWrite.call({
-    aliases: { Scalar: floatType(name, 'k', k), KeyValue: floatType(name, 'keyCache', keyCache) },
-    overrides: { WORKGROUP_SIZE: traits.software ? 8 : 64 },
+  expectShape(name, 'query', query, [tokens, heads * padded]);
+  expectShape(name, 'valueCache', valueCache, keyCache.shape);
+  const headsPerWorkgroup = traits.software ? allHeads : Math.min(4, allHeads);
+  const halfDimension = headDimension / 2;
+  const [gridX, gridY] = linearGrid(tokens);
+  return turnAndCache.call({
+    aliases: { Scalar: floatType(name, 'projected', projected), KeyValue: floatType(name, 'keyCache', keyCache) },
+    overrides: { WORKGROUP_SIZE: traits.software ? 8 : Math.min(64, 32 * divideRoundUp(halfDimension, 32)) },
     params: {
       tokens,
       length: tokens / batch,
+      heads,
       key_value_heads: keyValueHeads,
-      vectors: headDimension / 4,
+      heads_per_workgroup: headsPerWorkgroup,
+      half_dimension: halfDimension,
+      padded_dimension: padded,
       capacity,
+      table_rows: tableRows,
+      query_scale: queryScale,
     },
-    bindings: { k, v, position, key_cache: keyCache, value_cache: valueCache },
-    grid: linearGrid(tokens),
-    bytes: 16 * tokens * width,
-    flops: 0,
+    bindings: {
+      projected,
+      rotary_positions: rotaryPositions,
+      table,
+      position,
+      query,
+      key_cache: keyCache,
+      value_cache: valueCache,
+    },
+    grid: [gridX, gridY, divideRoundUp(allHeads, headsPerWorkgroup)],
+    bytes: 8 * tokens * allHeads * headDimension,
+    flops: 3 * tokens * (heads + keyValueHeads) * headDimension,
   });
 }
 

@@ -7,6 +7,7 @@ import {
   type KernelTraits,
   type Operand,
 } from '../core/index.js';
+import addForwardSource from './add-forward.wgsl';
 import backwardWeightSource from './backward-weight.wgsl';
 import backwardSource from './backward.wgsl';
 import forwardSource from './forward.wgsl';
@@ -14,6 +15,7 @@ import sumPartialsSource from './sum-partials.wgsl';
 
 const aliases = { Scalar: 'f32', Weight: 'f32' } as const;
 const forward = defineKernel('rms-norm forward', forwardSource, { aliases });
+const addForward = defineKernel('rms-norm add-forward', addForwardSource, { aliases });
 const backward = defineKernel('rms-norm backward', backwardSource, { aliases });
 const backwardWeight = defineKernel('rms-norm backward-weight', backwardWeightSource, { aliases: { Scalar: 'f32' } });
 const sumPartials = defineKernel('rms-norm sum-partials', sumPartialsSource);
@@ -59,6 +61,32 @@ export function rmsNormForward<T extends Operand>(
     grid: linearGrid(rows),
     bytes: 8 * rows * features,
     flops: 4 * rows * features,
+  });
+}
+
+/**
+ * `sum = x + delta` and its norm `out`, as {@link rmsNormForward} gives it, which adds in f32 before it rounds.
+ *
+ * @param args.x,delta,sum,out `[.., features]`, of one type, f32 or f16.
+ * @param args.weight `[features]`; f32 or f16.
+ */
+export function rmsNormAddForward<T extends Operand>(
+  traits: KernelTraits,
+  args: { x: T; delta: T; weight: T; sum: T; out: T; epsilon: number },
+): KernelCall<T> {
+  const { x, delta, weight, sum, out, epsilon } = args;
+  const { name } = addForward;
+  const { rows, features } = rowsAndFeatures(name, 'x', x);
+  expectShape(name, 'weight', weight, [features]);
+  for (const [operand, given] of Object.entries({ delta, sum, out })) expectShape(name, operand, given, x.shape);
+  return addForward.call({
+    aliases: { Scalar: floatType(name, 'x', x), Weight: floatType(name, 'weight', weight) },
+    overrides: { WORKGROUP_SIZE: rowWorkgroup(traits) },
+    params: { rows, features, epsilon },
+    bindings: { x, delta, weight, sum, out },
+    grid: linearGrid(rows),
+    bytes: 16 * rows * features,
+    flops: 5 * rows * features,
   });
 }
 

@@ -1,4 +1,4 @@
-import { expectShape, floatType } from '../core/checks.js';
+import { expectShape, floatType, rowsAndFeatures } from '../core/checks.js';
 import {
   defineKernel,
   divideRoundUp,
@@ -10,9 +10,11 @@ import {
 } from '../core/index.js';
 import backwardSource from './backward.wgsl';
 import forwardSource from './forward.wgsl';
+import joinedSource from './joined.wgsl';
 
 const aliases = { Scalar: 'f32' } as const;
 const forward = defineKernel('swiglu forward', forwardSource, { aliases });
+const joined = defineKernel('swiglu joined', joinedSource, { aliases });
 const backward = defineKernel('swiglu backward', backwardSource, { aliases });
 const workgroupSize = 64;
 const elementsPerLane = 4;
@@ -31,6 +33,23 @@ export function swigluForward<T extends Operand>(
     overrides: { WORKGROUP_SIZE: workgroupSize },
     params: { count },
     bindings: { gate, up, out },
+    grid: linearGrid(divideRoundUp(count, workgroupSize * elementsPerLane)),
+    bytes: 12 * count,
+    flops: 5 * count,
+  });
+}
+
+/** `out = silu(gate) * up` of `[rows, gate and up]`, each half `features` wide; out `[rows, features]` of the same type. */
+export function swigluJoined<T extends Operand>(_traits: KernelTraits, args: { halves: T; out: T }): KernelCall<T> {
+  const { halves, out } = args;
+  const { rows, features } = rowsAndFeatures(joined.name, 'out', out);
+  expectShape(joined.name, 'halves', halves, [...out.shape.slice(0, -1), 2 * features]);
+  const count = rows * features;
+  return joined.call({
+    aliases: { Scalar: floatType(joined.name, 'halves', halves) },
+    overrides: { WORKGROUP_SIZE: workgroupSize },
+    params: { count, features },
+    bindings: { halves, out },
     grid: linearGrid(divideRoundUp(count, workgroupSize * elementsPerLane)),
     bytes: 12 * count,
     flops: 5 * count,

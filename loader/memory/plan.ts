@@ -5,8 +5,7 @@ import {
   headDimension,
   languageHead,
   plainWeights,
-  transformerForward,
-  type Attend,
+  transformerInference,
   type TransformerConfig,
 } from '../../engine/models/transformer/index.js';
 import {
@@ -16,11 +15,11 @@ import {
   type VisionConfig,
   type VisionContext,
 } from '../../engine/models/vision/index.js';
+import { linear } from '../../engine/ops/matmul.js';
 import { lookUpCodes, quantize } from '../../engine/ops/vector-quantizer.js';
 import { parameterAlignment } from '../../engine/parameters.js';
 import { chooseFormats } from '../../engine/quantized/index.js';
 import { GpuTensor } from '../../engine/tensor.js';
-import { attentionCacheWrite, attentionDecode, attentionDecodeSplits } from '../../kernels/attention/index.js';
 import { bytesPerElement, elementCount, type DType } from '../../kernels/core/types.js';
 import { quantizedShapes } from '../../kernels/quantize/index.js';
 import type { TensorShapes } from '../config/shapes.js';
@@ -122,35 +121,24 @@ function planStepOn(
   const parameter = (name: string): Tensor => bind(name, shapes.get(name) ?? [], 'f32');
   const positions = bind('positions', [rows], 'u32');
   const start = bind('start', [rows], 'u32');
-  const heads = config.num_attention_heads;
-  const cacheShape = [rows, config.num_key_value_heads, context, headDimension(config)];
-  const attend: Attend = (layer, q, k, v) => {
-    const keyCache = bind(`keys ${layer}`, cacheShape, 'f32');
-    const valueCache = bind(`values ${layer}`, cacheShape, 'f32');
-    const splits = attentionDecodeSplits(graph.traits);
-    const temporary = (size: number): Tensor =>
-      graph.temporary([rows, heads, splits, size], 'f32', 'attention scratch');
-    const scratch = splits === 0 ? undefined : { partials: temporary(headDimension(config)), statistics: temporary(2) };
-    const out = graph.temporary(q.shape, q.dtype, 'attention');
-    const place = { start, position: positions, keyCache, valueCache };
-    graph.node({
-      name: 'attention',
-      inputs: [q, k, v, keyCache, valueCache, start, positions],
-      outputs: scratch ? [out, scratch.partials, scratch.statistics] : [out],
-      calls: [
-        attentionCacheWrite(graph.traits, { k, v, keyCache, valueCache, position: positions }),
-        ...attentionDecode(graph.traits, { q, ...place, out, heads, scratch }),
-      ],
-    });
-    return out;
-  };
+  const cacheShape = [rows, config.num_key_value_heads, context, attentionHeadDimension(config)];
+  const layers = Array.from({ length: config.num_hidden_layers }, (_, layer) => ({
+    keys: bind(`keys ${layer}`, cacheShape, 'f32'),
+    values: bind(`values ${layer}`, cacheShape, 'f32'),
+  }));
   const inputs = {
     ids: bind('ids', [rows], 'u32'),
     positions,
     rotaryTable: bind('rotary table', [context, headDimension(config)], 'f32'),
   };
-  const weights = plainWeights(graph, parameter);
-  const { hidden } = transformerForward(graph, config, weights, inputs, attend);
+  const weights = {
+    ...plainWeights(graph, parameter),
+    joined: (names: readonly string[], x: Tensor): Tensor => {
+      const outputs = names.reduce((sum, name) => sum + (shapes.get(name)?.[0] ?? 0), 0);
+      return linear(graph, x, bind(names.join(), [outputs, x.shape[1]], 'f32'));
+    },
+  };
+  const hidden = transformerInference(graph, config, weights, inputs, { layers, start, position: positions });
   return planOf(graph, [languageHead(config, weights, hidden)]);
 }
 

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { matmulReference } from '../../kernels/matmul/reference.js';
 import type { Device } from '../../engine/device.js';
-import { Graph, gradients, Program } from '../../engine/graph/index.js';
+import { Graph, gradients, Program, type Tensor } from '../../engine/graph/index.js';
 import { scale } from '../../engine/ops/elementwise.js';
 import { ParameterStore } from '../../engine/parameters.js';
 import {
@@ -195,6 +195,51 @@ describe('packed parameters', () => {
     input.destroy();
     packed.destroy();
     store.destroy();
+  });
+
+  it('give the products of layers with one input at once, whether or not they lie together', async () => {
+    const device = await testDevice();
+    const names = ['q', 'k', 'v'].map((part) => `model.layers.0.self_attn.${part}_proj.weight`);
+    const [query, key, value] = names;
+    const attention = new Map<string, readonly number[]>([
+      [query, [64, 64]],
+      [key, [32, 64]],
+      [value, [32, 64]],
+    ]);
+    const apart = new Map([...attention, [key, [33, 64]]]);
+    const input = GpuTensor.from(device, [3, 64], 'f32', pseudoRandom(3 * 64, 20), 'x');
+    for (const [given, format, shards] of [
+      [attention, 'q4', undefined],
+      [attention, (name: string) => (name === key ? 'q8' : 'q4'), undefined],
+      [attention, (name: string) => (name === key ? undefined : 'q4'), undefined],
+      [attention, 'q4', 1024],
+      // The rows behind cannot be bound.
+      [apart, 'q4', undefined],
+      [attention, () => undefined, undefined],
+    ] as const) {
+      const store = await filled(given);
+      const packed = await QuantizedParameters.from(device, store, { format, ...(shards && { shardBytes: shards }) });
+      const graph = new Graph(device.traits);
+      const weights = packed.bind(graph);
+      const x = graph.bind(input);
+      const joined = weights.joined(names, x);
+      const single = names.map((name) => weights.linear(name, x));
+      const program = await Program.compile(device, graph, { label: 'joined', outputs: [joined, ...single] });
+      program.run();
+      const read = (tensor: Tensor): Promise<Float32Array> => program.output(tensor).readFloat32();
+      const [whole, parts] = [await read(joined), await Promise.all(single.map(read))];
+      for (let row = 0; row < 3; row++) {
+        const expected = parts.flatMap((part) => [
+          ...part.subarray((row * part.length) / 3, ((row + 1) * part.length) / 3),
+        ]);
+        const width = whole.length / 3;
+        expectClose(whole.subarray(row * width, (row + 1) * width), expected, { absolute: 1e-5 }, 'joined');
+      }
+      program.destroy();
+      packed.destroy();
+      store.destroy();
+    }
+    input.destroy();
   });
 
   it('are the same in shards, row by row and as products, look-ups and gradients', async () => {

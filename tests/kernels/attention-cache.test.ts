@@ -1,11 +1,13 @@
 import { describe, expect, it } from 'vitest';
 import {
   attentionCached,
-  attentionCacheWrite,
   attentionDecode,
   attentionDecodeSplits,
+  attentionTurnAndCache,
 } from '../../kernels/attention/index.js';
 import { attentionReference } from '../../kernels/attention/reference.js';
+import { rotaryFrequencies, rotaryTable } from '../../kernels/rotary/index.js';
+import { rotaryReference } from '../../kernels/rotary/reference.js';
 import { dtypesToTest, expectClose, pseudoRandom, roundToDtype, runKernel } from '../support/kernel.js';
 import type { DType } from '../../kernels/core/types.js';
 
@@ -148,41 +150,100 @@ describe.each([true, false])('attention with a cache, software files %s', (softw
     expectClose(out, expected, { absolute: 4e-6, relative: 4e-6 }, 'out');
   });
 
-  it("writes tokens at each row's own position, and none past the capacity", async () => {
-    const [rows, length, heads, capacity, headDimension] = [3, 3, 2, 8, 12];
-    const positions = [2, 6, 0xffffffff];
-    const k = pseudoRandom(rows * length * heads * headDimension, 1);
-    const v = pseudoRandom(rows * length * heads * headDimension, 2);
-    const cacheShape = [rows, heads, capacity, headDimension];
-    for (const dtype of await dtypesToTest()) {
-      const initial = new Float32Array(rows * heads * capacity * headDimension).fill(stale);
-      const { keyCache, valueCache } = await runKernel({
-        inputs: {
-          k: { shape: [rows * length, heads * headDimension], data: k },
-          v: { shape: [rows * length, heads * headDimension], data: v },
-          position: { shape: [rows], dtype: 'u32', data: Uint32Array.from(positions) },
-        },
-        outputs: {
-          keyCache: { shape: cacheShape, dtype, initial },
-          valueCache: { shape: cacheShape, dtype, initial },
-        },
-        calls: (t, traits) => attentionCacheWrite({ ...traits, software }, t),
-      });
-      for (const [cache, source] of [[keyCache, k] as const, [valueCache, v] as const]) {
-        const expected = roundToDtype(initial, dtype).slice();
-        for (let row = 0; row < 2; row++) {
-          for (let token = 0; token < length; token++) {
-            const position = (positions[row] ?? 0) + token;
-            if (position >= capacity) continue;
-            for (let head = 0; head < heads; head++) {
-              const from = ((row * length + token) * heads + head) * headDimension;
-              const values = roundToDtype(source.slice(from, from + headDimension), dtype);
-              expected.set(values, ((row * heads + head) * capacity + position) * headDimension);
+  it.each([
+    [2, 1, 3, 12, 12, 8],
+    [4, 2, 1, 10, 12, 8],
+    [6, 2, 2, 2, 4, 8],
+    [9, 3, 5, 66, 68, 11],
+  ])(
+    'turns %i heads and caches %i of them, %i tokens a row, heads of %i in %i',
+    async (heads, keyValueHeads, length, headDimension, padded, capacity) => {
+      // The second row's last tokens and all of the third's are past the capacity.
+      const positions = [2, capacity - 1, 0xffffffff];
+      const rows = positions.length;
+      const tokens = rows * length;
+      const allHeads = heads + 2 * keyValueHeads;
+      const config = { headDimension, base: 1e4, maxPositions: 64 };
+      const rotaryPositions = Uint32Array.from({ length: tokens }, (_, token) => (token * 7 + 3) % 50);
+      const cacheShape = [rows, keyValueHeads, capacity, padded];
+      const initial = new Float32Array(rows * keyValueHeads * capacity * padded).fill(stale);
+      for (const dtype of await dtypesToTest()) {
+        for (const software of [true, false]) {
+          const projected = pseudoRandom(tokens * allHeads * headDimension, 1);
+          const { query, keyCache, valueCache } = await runKernel({
+            inputs: {
+              projected: { shape: [tokens, allHeads * headDimension], data: projected },
+              rotaryPositions: { shape: [tokens], dtype: 'u32', data: rotaryPositions },
+              table: { shape: [50, headDimension], data: rotaryTable(config, 50) },
+              position: { shape: [rows], dtype: 'u32', data: Uint32Array.from(positions) },
+            },
+            outputs: {
+              query: { shape: [tokens, heads * padded] },
+              keyCache: { shape: cacheShape, dtype, initial },
+              valueCache: { shape: cacheShape, dtype, initial },
+            },
+            calls: (t, traits) => attentionTurnAndCache({ ...traits, software }, { ...t, heads, queryScale: 1.25 }),
+          });
+          const frequencies = rotaryFrequencies(config, 50);
+          const turned = rotaryReference(Float64Array.from(projected), rotaryPositions, frequencies, allHeads);
+          const head = (from: ArrayLike<number>, token: number, index: number): number[] =>
+            Array.from(from).slice(
+              (token * allHeads + index) * headDimension,
+              (token * allHeads + index + 1) * headDimension,
+            );
+          const filling = new Array<number>(padded - headDimension).fill(0);
+          const queries: number[] = [];
+          const caches = [
+            Float64Array.from(roundToDtype(initial, dtype)),
+            Float64Array.from(roundToDtype(initial, dtype)),
+          ];
+          for (let token = 0; token < tokens; token++) {
+            for (let index = 0; index < heads; index++) {
+              queries.push(...head(turned, token, index).map((value) => value * 1.25), ...filling);
+            }
+            const row = Math.floor(token / length);
+            const slot = positions[row] + (token % length);
+            if (slot >= capacity) continue;
+            for (let index = 0; index < keyValueHeads; index++) {
+              const to = ((row * keyValueHeads + index) * capacity + slot) * padded;
+              caches[0].set(head(turned, token, heads + index), to);
+              caches[1].set(head(projected, token, heads + keyValueHeads + index), to);
             }
           }
+          const tolerance = { absolute: dtype === 'f16' ? 1e-3 : 1e-6 };
+          expectClose(query, queries, { absolute: 1e-6 }, `queries, software ${software}`);
+          expectClose(keyCache, caches[0], tolerance, `${dtype} keys, software ${software}`);
+          expectClose(valueCache, caches[1], tolerance, `${dtype} values, software ${software}`);
         }
-        expectClose(cache, expected, { absolute: dtype === 'f16' ? 1e-6 : 0 }, dtype);
       }
+    },
+  );
+
+  it('refuses projections of other sizes and tables of odd ones', async () => {
+    const run = (width: number, dimension: number): Promise<unknown> =>
+      runKernel({
+        inputs: {
+          projected: { shape: [2, width], data: pseudoRandom(2 * width, 1) },
+          rotaryPositions: { shape: [2], dtype: 'u32', data: new Uint32Array(2) },
+          table: { shape: [4, dimension], data: pseudoRandom(4 * dimension, 2) },
+          position: { shape: [2], dtype: 'u32', data: new Uint32Array(2) },
+        },
+        outputs: {
+          query: { shape: [2, 16] },
+          keyCache: { shape: [2, 1, 4, 8] },
+          valueCache: { shape: [2, 1, 4, 8] },
+        },
+        calls: (t, traits) => attentionTurnAndCache(traits, { ...t, heads: 2, queryScale: 1 }),
+      });
+    await expect(run(24, 8)).rejects.toMatchObject({
+      code: 'shape',
+      message: expect.stringMatching(/projected is \[2, 24\]/) as string,
+    });
+    for (const dimension of [7, 10]) {
+      await expect(run(4 * dimension, dimension)).rejects.toMatchObject({
+        code: 'shape',
+        message: expect.stringMatching(/even head dimension up to 8/) as string,
+      });
     }
   });
 });

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { rmsNorm } from '../../engine/ops/rms-norm.js';
-import { rmsNormForward } from '../../kernels/rms-norm/index.js';
+import { rmsNormAddForward, rmsNormForward } from '../../kernels/rms-norm/index.js';
 import { rmsNormReference } from '../../kernels/rms-norm/reference.js';
 import { checkGradients, dtypesToTest, expectClose, pseudoRandom, roundToDtype, runKernel } from '../support/kernel.js';
 
@@ -25,6 +25,35 @@ describe('rms-norm', () => {
         });
         const expected = rmsNormReference(Float64Array.from(x), Float64Array.from(weight), epsilon);
         const tolerance = dtype === 'f16' ? { absolute: 1e-4, relative: 1e-3 } : { absolute: 1e-6, relative: 2e-6 };
+        expectClose(out, expected, tolerance, `${dtype} software ${software}`);
+      }
+    }
+  });
+
+  it.each([
+    [1, 1],
+    [3, 7],
+    [65, 33],
+    [5, 257],
+  ])('of a sum matches the reference at [%i, %i]', async (rows, features) => {
+    const shape = [rows, features];
+    for (const dtype of await dtypesToTest()) {
+      for (const software of [true, false]) {
+        const [x, delta] = [1, 3].map((seed) => roundToDtype(pseudoRandom(rows * features, seed), dtype));
+        const weight = pseudoRandom(features, 2);
+        const { sum, out } = await runKernel({
+          inputs: {
+            x: { shape, dtype, data: x },
+            delta: { shape, dtype, data: delta },
+            weight: { shape: [features], data: weight },
+          },
+          outputs: { sum: { shape, dtype }, out: { shape, dtype } },
+          calls: (t, traits) => rmsNormAddForward({ ...traits, software }, { ...t, epsilon }),
+        });
+        const added = Float64Array.from(x, (value, index) => value + delta[index]);
+        const expected = rmsNormReference(added, Float64Array.from(weight), epsilon);
+        const tolerance = dtype === 'f16' ? { absolute: 1e-3, relative: 1e-3 } : { absolute: 1e-6, relative: 2e-6 };
+        expectClose(sum, added, tolerance, `${dtype} sum, software ${software}`);
         expectClose(out, expected, tolerance, `${dtype} software ${software}`);
       }
     }

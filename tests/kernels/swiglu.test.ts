@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { swiglu } from '../../engine/ops/swiglu.js';
-import { swigluForward } from '../../kernels/swiglu/index.js';
+import { swigluForward, swigluJoined } from '../../kernels/swiglu/index.js';
 import { swigluReference } from '../../kernels/swiglu/reference.js';
 import { checkGradients, dtypesToTest, expectClose, pseudoRandom, roundToDtype, runKernel } from '../support/kernel.js';
 
@@ -20,6 +20,31 @@ describe('swiglu', () => {
       const expected = swigluReference(Float64Array.from(gate), Float64Array.from(up));
       const tolerance = dtype === 'f16' ? { absolute: 1e-3, relative: 1e-3 } : { absolute: 2e-6, relative: 4e-6 };
       expectClose(out, expected, tolerance, dtype);
+    }
+  });
+
+  it.each([
+    [1, 1],
+    [3, 7],
+    [5, 257],
+  ])('reads halves side by side, %i rows of %i', async (rows, features) => {
+    for (const dtype of await dtypesToTest()) {
+      const halves = roundToDtype(
+        pseudoRandom(2 * rows * features, 5).map((value) => value * 6),
+        dtype,
+      );
+      const { out } = await runKernel({
+        inputs: { halves: { shape: [rows, 2 * features], dtype, data: halves } },
+        outputs: { out: { shape: [rows, features], dtype } },
+        calls: (t, traits) => swigluJoined(traits, t),
+      });
+      const half = (second: number): Float64Array =>
+        Float64Array.from({ length: rows * features }, (_, index) => {
+          const row = Math.floor(index / features);
+          return halves[(2 * row + second) * features + (index % features)];
+        });
+      const tolerance = dtype === 'f16' ? { absolute: 2e-2, relative: 1e-3 } : { absolute: 1e-5, relative: 4e-6 };
+      expectClose(out, swigluReference(half(0), half(1)), tolerance, dtype);
     }
   });
 

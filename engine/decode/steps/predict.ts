@@ -1,5 +1,5 @@
 import type { Graph, Tensor } from '../../graph/index.js';
-import { bindWeights, languageHead, transformerForward } from '../../models/transformer/index.js';
+import { bindWeights, languageHead, transformerInference } from '../../models/transformer/index.js';
 import { guideLogits, sampleTokens } from '../../ops/sampling.js';
 import type { DecodeParts } from './stepper.js';
 
@@ -32,10 +32,10 @@ export function predictTokens(
 ): { logits: Tensor; ranges: Tensor } {
   const { config, cache, state, slice } = parts;
   const { ids, positions, rowPositions, sampler } = places;
-  const attend = cache.attend(graph, { start: graph.bind(state.start), position: rowPositions });
+  const cached = { layers: cache.bind(graph), start: graph.bind(state.start), position: rowPositions };
   const weights = bindWeights(graph, parts.weights);
   const rows = { ids, positions, rotaryTable: graph.bind(state.rotaryTable) };
-  const { hidden } = transformerForward(graph, config, weights, rows, attend);
+  const hidden = transformerInference(graph, config, weights, rows, cached);
   const logits = languageHead(config, weights, hidden, slice);
   const ranges = graph.bind(state.ranges);
   const sampling = {

@@ -1,8 +1,9 @@
 import type { Graph, Tensor } from '../../graph/index.js';
 import { embedding } from '../../ops/embedding.js';
 import { linear } from '../../ops/matmul.js';
+import { joinColumns } from '../../ops/slice.js';
 import { ParameterStore } from '../../parameters.js';
-import { firstBindableRow, rowView, type RowRange } from '../../rows.js';
+import { firstBindableRow, joinRows, rowView, type RowRange } from '../../rows.js';
 
 export type { RowRange };
 
@@ -26,6 +27,8 @@ export interface TransformerWeights {
   /** Embeddings f32 [rows, hidden_size] of ids u32 [rows]; the padding id's row learns nothing. */
   readonly embed: (ids: Tensor, paddingId: number) => Tensor;
   readonly linear: LinearLookup;
+  /** The products of several linear layers with one input, side by side: [rows, sum of outs]. */
+  readonly joined: (names: readonly string[], x: Tensor) => Tensor;
   /** Tensors of a layer that training changes: what recomputed activations are differentiated by. */
   readonly trained: (layer: number) => readonly Tensor[];
 }
@@ -41,7 +44,19 @@ export type ModelWeights = ParameterStore | WeightBinding;
 /** The weights as a graph's forward pass takes them. */
 export function bindWeights(graph: Graph, weights: ModelWeights): TransformerWeights {
   if (!(weights instanceof ParameterStore)) return weights.bind(graph);
-  return plainWeights(graph, storeLookup(graph, weights));
+  return storeWeights(graph, weights);
+}
+
+/** The parameters of a store; layers that lie one behind another there are joined without a copy. */
+export function storeWeights(graph: Graph, store: ParameterStore): TransformerWeights {
+  const plain = plainWeights(graph, storeLookup(graph, store));
+  return {
+    ...plain,
+    joined: (names, x) => {
+      const weight = joinRows(names.map((name) => store.tensor(name)));
+      return weight === undefined ? plain.joined(names, x) : linear(graph, x, graph.bind(weight));
+    },
+  };
 }
 
 /** Finds the parameters of a store. */
@@ -55,13 +70,24 @@ export function storeLookup(graph: Graph, store: ParameterStore): ParameterLooku
 
 /** Linear layers as plain products with the weights that `parameter` finds. */
 export function plainWeights(graph: Graph, parameter: ParameterLookup): TransformerWeights {
+  const linearOf: LinearLookup = (name, x, rows) => linear(graph, x, parameter(name, rows));
   return {
     parameter,
     embed: (ids, paddingId) => embedding(graph, ids, parameter(embeddingTable), { paddingId, dtype: 'f32' }),
-    linear: (name, x, rows) => linear(graph, x, parameter(name, rows)),
+    linear: linearOf,
+    joined: joinProducts(graph, linearOf),
     trained: (layer) =>
       [...layerNorms, ...layerLinears].map((part) => parameter(`model.layers.${layer}.${part}.weight`)),
   };
+}
+
+/** {@link TransformerWeights.joined} for weights that lie apart: a product each, copied side by side. */
+export function joinProducts(graph: Graph, linear: LinearLookup): TransformerWeights['joined'] {
+  return (names, x) =>
+    joinColumns(
+      graph,
+      names.map((name) => linear(name, x)),
+    );
 }
 
 /** Hub name of the table of token embeddings. */
@@ -79,6 +105,12 @@ const layerLinears = [
   'mlp.up_proj',
   'mlp.down_proj',
 ] as const;
+
+/** Layers that read one input: decoding takes their products side by side. */
+export const joinedLinears = {
+  attention: ['self_attn.q_proj', 'self_attn.k_proj', 'self_attn.v_proj'],
+  mlp: ['mlp.gate_proj', 'mlp.up_proj'],
+} as const;
 
 export type LayerNorm = (typeof layerNorms)[number];
 export type LayerLinear = (typeof layerLinears)[number];

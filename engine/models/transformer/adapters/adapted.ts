@@ -3,7 +3,14 @@ import { dropout } from '../../../ops/dropout.js';
 import { add, scale } from '../../../ops/elementwise.js';
 import { linear } from '../../../ops/matmul.js';
 import type { GpuTensor } from '../../../tensor.js';
-import { bindWeights, type ModelWeights, type TransformerWeights, type WeightBinding } from '../weights.js';
+import {
+  bindWeights,
+  joinProducts,
+  type LinearLookup,
+  type ModelWeights,
+  type TransformerWeights,
+  type WeightBinding,
+} from '../weights.js';
 import type { LoraAdapters, LoraPair } from './lora.js';
 
 /** Adapters' dropouts are told from the network's by this site and upwards. */
@@ -24,20 +31,22 @@ export function withAdapters(base: ModelWeights, adapters: LoraAdapters, dropout
       const weights = bindWeights(graph, base);
       const bind = (name: string) => graph.bind(store.tensor(name));
       const namesOf = ({ a, b }: LoraPair): string[] => [a, b];
+      const adapted: LinearLookup = (name, x, rows) => {
+        const plain = weights.linear(name, x, rows);
+        const pair = pairs.get(name);
+        if (pair === undefined) return plain;
+        const rate = dropoutState ? adapters.options.dropout : 0;
+        const read = dropoutState
+          ? dropout(graph, x, { rate, site: sites.get(name) ?? firstSite, state: graph.bind(dropoutState) })
+          : x;
+        const inner = scale(graph, linear(graph, read, bind(pair.a)), factor);
+        return add(graph, plain, linear(graph, inner, bind(pair.b)));
+      };
       return {
         parameter: weights.parameter,
         embed: weights.embed,
-        linear: (name, x, rows) => {
-          const plain = weights.linear(name, x, rows);
-          const pair = pairs.get(name);
-          if (pair === undefined) return plain;
-          const rate = dropoutState ? adapters.options.dropout : 0;
-          const read = dropoutState
-            ? dropout(graph, x, { rate, site: sites.get(name) ?? firstSite, state: graph.bind(dropoutState) })
-            : x;
-          const inner = scale(graph, linear(graph, read, bind(pair.a)), factor);
-          return add(graph, plain, linear(graph, inner, bind(pair.b)));
-        },
+        linear: adapted,
+        joined: joinProducts(graph, adapted),
         trained: (layer) =>
           [...pairs.values()]
             .filter(({ base: name }) => name.startsWith(`model.layers.${layer}.`))
