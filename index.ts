@@ -5,6 +5,8 @@ export type { DType, KernelTraits, Operand } from './kernels/core/types.js';
 
 // The whole model.
 export { Emu3 } from './loader/pipeline/emu3.js';
+export { LastingEmu3 } from './loader/pipeline/lasting.js';
+export type { LastingEmu3Options } from './loader/pipeline/lasting.js';
 export { exactWindows } from './loader/pipeline/load-options.js';
 export type { Emu3LoadOptions, Emu3LoadProgress } from './loader/pipeline/load-options.js';
 export type { WeightFormat } from './loader/pipeline/weights.js';
