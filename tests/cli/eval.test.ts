@@ -25,9 +25,10 @@ interface Report {
 
 describe('eval', () => {
   it('scores an untrained model as knowing nothing, and the truth as perfect', async () => {
-    const [report, html, grid] = ['report.json', 'report.html', 'grid.png'].map((name) => join(folder, name));
+    const names = ['report.json', 'report.html', 'report.md', 'grid.png'];
+    const [report, html, markdown, grid] = names.map((name) => join(folder, name));
     const amounts = ['--quick', '--prompts', '1', '--samples', '1', '--pictures', '2', '--questions', '1'];
-    const files = ['-o', report, '--html', html, '--grid', grid];
+    const files = ['-o', report, '--html', html, '--markdown', markdown, '--grid', grid];
     const suites = 'geneval,pope,questions,reconstruction';
     const { code, out, err } = await cli(['eval', '--model', model, '--suite', suites, ...amounts, ...files]);
     expect(code, err).toBe(0);
@@ -50,6 +51,7 @@ describe('eval', () => {
     expect(codebook?.['in use']).toBeLessThanOrEqual(tinyVision.codebook_size);
 
     expect(await readFile(html, 'utf8')).toMatch(/^<!doctype html>[^]*<\/html>\n$/);
+    expect(await readFile(markdown, 'utf8')).toMatch(/^\| control: true pictures \| held out \| 100\.0 % \|/m);
     expect((await nodeImageCodec.decodeImage(await readFile(grid))).width).toBeGreaterThan(8 * side);
     expect((await readdir(folder)).filter((name) => name.endsWith('.tmp'))).toEqual([]);
     // Some hundred answers of full length, which the slowest adapter takes minutes for.

@@ -18,7 +18,7 @@ import { isYes, popeQuestions, popeScores, popeStrategies } from '../../demos/na
 import { normalised } from '../../demos/nano/eval/questions.js';
 import { codebookUsage } from '../../demos/nano/eval/reconstruction.js';
 import { escapeHtml, reportHtml } from '../../demos/nano/eval/report-html.node.js';
-import { reportJson, reportText } from '../../demos/nano/eval/report.js';
+import { reportJson, reportMarkdown, reportText } from '../../demos/nano/eval/report.js';
 import { elsewhere, suiteNames, type Amounts, type SuiteName } from '../../demos/nano/eval/suite.js';
 import { fullCaption, fullClipCaption } from '../../demos/nano/world/captions.js';
 import { Artwork } from '../../demos/nano/world/draw.node.js';
@@ -135,11 +135,18 @@ describe('a perfect model', () => {
     }
   });
 
-  it('is written as tables, JSON and HTML', async () => {
+  it('is written as tables, Markdown, JSON and HTML', async () => {
     const head = { model: 'a <perfect> one', sampling: { temperature: 1 } };
     const text = reportText(evaluation);
     for (const { title } of evaluation.results) expect(text).toContain(`== ${title}`);
     expect(text).toMatch(/control: true pictures +seen +100\.0 %/);
+
+    const markdown = reportMarkdown(evaluation).split('\n');
+    expect(markdown.filter((line) => line.startsWith('### '))).toHaveLength(evaluation.results.length);
+    expect(markdown.find((line) => line.startsWith('| control: true pictures | seen | 100.0 % |'))).toBeDefined();
+    const first = markdown.findIndex((line) => line.startsWith('|'));
+    const cells = [0, 1, 2].map((row) => markdown[first + row].split('|').length);
+    expect(new Set(cells).size).toBe(1);
 
     const json = JSON.parse(JSON.stringify(reportJson(head, evaluation))) as {
       suites: Record<string, { tables: { rows: { name: string; values: Record<string, number | null> }[] }[] }>;

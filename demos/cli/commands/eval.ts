@@ -26,6 +26,7 @@ interface EvalOptions extends ModelChoice, SamplingChoice, Partial<Amounts> {
   batch: number;
   output?: string;
   html?: string;
+  markdown?: string;
   grid?: string;
   large?: boolean;
 }
@@ -56,6 +57,7 @@ export function addEval(program: Command, terminal: Terminal): void {
     .option('--batch <n>', 'pictures side by side', numberOption({ from: 1, to: 64, whole: true }), 8)
     .option('-o, --output <file>', 'write the figures as JSON')
     .option('--html <file>', 'write figures, pictures and clips as one HTML file')
+    .option('--markdown <file>', 'write the tables as Markdown, for a model card')
     .option('--grid <file>', `write up to ${sheetPictures} GenEval pictures as one PNG`);
   addModelOptions(addSamplingOptions(command)).action((options: EvalOptions) => evalModel(terminal, options));
 }
@@ -75,8 +77,9 @@ function suitesOption(text: string): SuiteName[] {
 }
 
 async function evalModel(terminal: Terminal, options: EvalOptions): Promise<void> {
-  for (const path of [options.output, options.html, options.grid]) if (path !== undefined) await checkOutput(path);
-  if (options.grid !== undefined && options.suite?.includes('geneval') === false) {
+  const { output, html, markdown, grid } = options;
+  for (const path of [output, html, markdown, grid]) if (path !== undefined) await checkOutput(path);
+  if (grid !== undefined && options.suite?.includes('geneval') === false) {
     throw new Emu3Error('There are no pictures to put on the sheet.', {
       code: 'argument',
       where: '--grid',
@@ -89,7 +92,7 @@ async function evalModel(terminal: Terminal, options: EvalOptions): Promise<void
   // The artwork, the checker and the report are heavy, and no other command needs them.
   const { Artwork } = await import('../../nano/world/draw.node.js');
   const { evaluate } = await import('../../nano/eval/evaluate.js');
-  const { reportJson, reportText } = await import('../../nano/eval/report.js');
+  const { reportJson, reportMarkdown, reportText } = await import('../../nano/eval/report.js');
   await withModel(terminal, options, async (emu3, device) => {
     terminal.err('rendering the artwork ...\n');
     const artwork = await Artwork.load();
@@ -116,12 +119,13 @@ async function evalModel(terminal: Terminal, options: EvalOptions): Promise<void
       amounts,
     };
     const report = reportJson(head, evaluation);
-    if (options.output !== undefined) await writeOutput(options.output, jsonText(report));
-    if (options.html !== undefined) {
+    if (output !== undefined) await writeOutput(output, jsonText(report));
+    if (html !== undefined) {
       const { reportHtml } = await import('../../nano/eval/report-html.node.js');
-      await writeOutput(options.html, await reportHtml(head, evaluation, terminal));
+      await writeOutput(html, await reportHtml(head, evaluation, terminal));
     }
-    if (options.grid !== undefined) await writeOutput(options.grid, await sheetOf(evaluation.results));
+    if (markdown !== undefined) await writeOutput(markdown, reportMarkdown(evaluation));
+    if (grid !== undefined) await writeOutput(grid, await sheetOf(evaluation.results));
     terminal.out(options.json ? jsonText(report) : reportText(evaluation));
   });
 }

@@ -11,14 +11,31 @@ export function formatValue(value: number | undefined, format: Format): string {
   return format === 'count' ? String(value) : value.toFixed(2);
 }
 
-function tableText({ title, columns, rows, note }: Table): string {
+function cellsOf({ title, columns, rows }: Table): { heading: string[]; cells: string[][] } {
   const heading = [title, 'group', ...columns.map(({ name }) => name)];
   const cells = rows.map(({ name, group, control, values }) => [
     control ? `control: ${name}` : name,
     group,
     ...values.map((value, index) => formatValue(value, columns[index].format)),
   ]);
-  return `${formatTable(heading, cells)}${note === undefined ? '' : `${note}\n`}`;
+  return { heading, cells };
+}
+
+function tableText(table: Table): string {
+  const { heading, cells } = cellsOf(table);
+  return `${formatTable(heading, cells)}${table.note === undefined ? '' : `${table.note}\n`}`;
+}
+
+function tableMarkdown(table: Table): string {
+  const { heading, cells } = cellsOf(table);
+  const line = (values: readonly string[]): string => `| ${values.join(' | ')} |\n`;
+  const rule = heading.map((_, index) => (index < 2 ? '---' : '--:'));
+  return [heading, rule, ...cells].map(line).join('') + (table.note === undefined ? '' : `\n${table.note}\n`);
+}
+
+/** The tables for a model card. */
+export function reportMarkdown({ results }: Evaluation): string {
+  return results.map(({ title, tables }) => [`### ${title}\n`, ...tables.map(tableMarkdown)].join('\n')).join('\n');
 }
 
 /** The tables for a terminal. */
