@@ -1,0 +1,75 @@
+/** What is used of the other engines, whose packages are installed only where they are measured. */
+declare module '@jax-js/jax' {
+  export interface Array {
+    readonly ref: Array;
+    data(): Promise<Float32Array>;
+    dispose(): void;
+  }
+  export function init(device: 'webgpu'): Promise<readonly string[]>;
+  export function defaultDevice(device: 'webgpu'): void;
+  export function blockUntilReady(arrays: readonly Array[]): Promise<unknown>;
+  export function jit(compute: (...inputs: Array[]) => Array): (...inputs: Array[]) => Array;
+  export const numpy: {
+    array(values: Float32Array, options: { shape: readonly number[] }): Array;
+    matmul(a: Array, b: Array): Array;
+    matvec(matrix: Array, vector: Array): Array;
+  };
+  export const nn: {
+    dotProductAttention(query: Array, key: Array, value: Array, options: { isCausal: boolean }): Array;
+  };
+  export const lax: {
+    conv(x: Array, kernel: Array, strides: readonly number[], padding: 'SAME'): Array;
+  };
+}
+
+declare module '@tensorflow/tfjs-core' {
+  export interface Tensor {
+    data(): Promise<Float32Array>;
+    dispose(): void;
+  }
+  export function setBackend(name: 'webgpu'): Promise<boolean>;
+  export function backend(): unknown;
+  export function tensor(values: Float32Array, shape: readonly number[]): Tensor;
+  export function tidy(compute: () => Tensor): Tensor;
+  export function matMul(a: Tensor, b: Tensor, transposeA?: boolean, transposeB?: boolean): Tensor;
+  export function mul(a: Tensor, b: number): Tensor;
+  export function add(a: Tensor, b: Tensor): Tensor;
+  export function softmax(x: Tensor): Tensor;
+  export function conv2d(x: Tensor, kernel: Tensor, strides: number, padding: 'same'): Tensor;
+}
+
+declare module '@tensorflow/tfjs-backend-webgpu' {}
+
+declare module 'onnxruntime-web/webgpu' {
+  export class Tensor {
+    static fromGpuBuffer(buffer: GPUBuffer, options: { dataType: 'float32'; dims: readonly number[] }): Tensor;
+    getData(): Promise<unknown>;
+    dispose(): void;
+  }
+  export interface Session {
+    run(feeds: Readonly<Record<string, Tensor>>): Promise<Readonly<Record<string, Tensor>>>;
+    release(): Promise<void>;
+  }
+  export const InferenceSession: {
+    create(
+      model: Uint8Array,
+      options: { executionProviders: readonly ['webgpu']; preferredOutputLocation: 'gpu-buffer' },
+    ): Promise<Session>;
+  };
+  export const env: {
+    logLevel: 'error';
+    wasm: { numThreads: number };
+    webgpu: { readonly device: Promise<GPUDevice> };
+  };
+}
+
+declare module 'protobufjs' {
+  interface Type {
+    encode(message: object): { finish(): Uint8Array };
+  }
+  interface Root {
+    lookupType(name: string): Type;
+  }
+  const protobuf: { Root: { fromJSON(schema: object): Root } };
+  export default protobuf;
+}
