@@ -23,7 +23,7 @@ export function addGenerate(program: Command, terminal: Terminal): void {
   const command = program
     .command('generate')
     .description('draw a picture from a text')
-    .argument('<prompt>', 'what to draw, for example "a tiger face, noto style"')
+    .argument('<prompt>', 'what to draw, for example "a cat and a tree"')
     .option('-o, --output <file>', 'PNG file (default: named after the prompt)')
     .addOption(new Option('--ratio <w:h>', 'width to height (default: 1:1)').argParser(ratioOption).conflicts('size'))
     .addOption(new Option('--size <rows x columns>', 'size in tokens, such as 8x8').argParser(sizeOption))

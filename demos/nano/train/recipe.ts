@@ -76,7 +76,7 @@ export const transformerSizes = {
 export const textVocabularySize = 800;
 
 /** What the shipped model's generation_config.json says. */
-export const generationDefaults = { do_sample: true, temperature: 0.2, top_k: 16, guidance_scale: 1 };
+export const generationDefaults = { do_sample: true, temperature: 0.5, top_k: 192, guidance_scale: 2 };
 
 /** A stage of the transformer's training on a mixture of documents. */
 export interface LanguageStage extends StageRecipe {
@@ -98,7 +98,7 @@ const documents = {
   contextNoise: { share: 0.3, highest: 0.2 },
   beginWeight: 3,
   textWeight: 0.1,
-  questions: 3,
+  questions: 5,
 };
 
 /** Pre-training, stage 1: text and pictures. */
@@ -120,10 +120,10 @@ const pretrainPictures: LanguageStage = {
 const pretrainVideo: LanguageStage = {
   ...pretrainPictures,
   name: 'pretrain-2',
-  steps: 3500,
+  steps: 7500,
   documents: {
     ...documents,
-    mixture: { draw: 0.4, ask: 0.24, tell: 0.05, compare: 0.02, film: 0.18, 'ask clip': 0.08, 'tell clip': 0.03 },
+    mixture: { draw: 0.5, ask: 0.22, tell: 0.03, compare: 0.02, film: 0.15, 'ask clip': 0.06, 'tell clip': 0.02 },
   },
   scenes: { stills: 10_000, clips: 1500 },
   seedOffset: 2,
