@@ -391,7 +391,7 @@ describe('what goes wrong is told with its remedy', () => {
     expect(await other.isHidden('#retry')).toBe(false);
     await other.page.goto(`${site.url}/?model=./nano/`);
     expect(await other.settled()).toBe('Ready.');
-    expect(await other.text('#model')).toBe('3.4 M weights, 8 x 8 tokens a picture');
+    expect(await other.text('#model')).toBe('2.6 M weights, 8 x 8 tokens a picture');
     await other.page.close();
   });
 
