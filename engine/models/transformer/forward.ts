@@ -20,10 +20,7 @@ export interface TokenRows {
   readonly rotaryTable: Tensor;
 }
 
-/**
- * How a layer's queries meet keys and values: over the whole batch (training) or through a cache (decoding). Heads have
- * `attentionHeadDimension` elements.
- */
+/** How a layer's queries meet keys and values over whole sequences. Heads have `attentionHeadDimension` elements. */
 export type Attend = (layer: number, query: Tensor, key: Tensor, value: Tensor) => Tensor;
 
 export interface ForwardOptions {
