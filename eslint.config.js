@@ -27,7 +27,7 @@ const oneWay = ['kernels', 'engine', 'loader', 'tokenizer'].map((room) => {
 });
 
 export default defineConfig(
-  globalIgnores(['dist/', 'coverage/', 'runs/', 'tests/golden/', 'demos/nano/model/']),
+  globalIgnores(['**/dist/', 'coverage/', 'runs/', 'tests/golden/', 'demos/nano/model/']),
   eslint.configs.recommended,
   {
     files: ['**/*.ts'],

@@ -42,17 +42,17 @@ function newest(path) {
 
 const time = (name) => newest(join(root, name));
 
-/** Installs the packages of the lock file, unless they are there. */
-export async function prepareInstall() {
+/** Installs the packages of the lock file in a folder of the repository, unless they are there. */
+export async function prepareInstall(folder = '.') {
   const [major, minor] = process.versions.node.split('.').map(Number);
   if (major < oldestNode[0] || (major === oldestNode[0] && minor < oldestNode[1])) {
     console.error(`Node ${process.versions.node} is too old: install Node ${oldestNode.join('.')} or newer.`);
     process.exit(1);
   }
-  const stamp = 'node_modules/.package-lock.json';
-  if (existsSync(join(root, stamp)) && time(stamp) >= time('package-lock.json')) return;
+  const stamp = join(folder, 'node_modules', '.package-lock.json');
+  if (existsSync(join(root, stamp)) && time(stamp) >= time(join(folder, 'package-lock.json'))) return;
   console.error('installing packages (npm ci) ...');
-  const { code } = await run('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error']);
+  const { code } = await run('npm', ['ci', '--prefix', folder, '--no-audit', '--no-fund', '--loglevel=error']);
   if (code !== 0) {
     console.error('npm ci failed: check the network and the registry, then try again.');
     process.exit(code);

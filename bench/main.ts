@@ -1,13 +1,12 @@
-import { mkdir } from 'node:fs/promises';
-import { basename, dirname, join, relative } from 'node:path';
+import { dirname, join, relative } from 'node:path';
 import { Argument, Command, Option } from 'commander';
 import { numberOption } from '../demos/cli/options.js';
 import { requestAdapterNode, type AdapterPreference } from '../engine/adapter/request.node.js';
 import { Device } from '../engine/device.js';
 import { Emu3Error } from '../kernels/core/index.js';
-import { replaceFile } from '../loader/index.node.js';
 import { isSection, runBench, sections, type BenchSection } from './bench.js';
 import { describeRun } from './header.node.js';
+import { adapterName, writeReport } from './report/files.node.js';
 import { markdownReport } from './report/markdown.js';
 import { plotRoofline } from './report/plot.js';
 import type { Results } from './results.js';
@@ -65,36 +64,19 @@ async function measure(section: BenchSection, options: Options): Promise<Results
 async function writeResults(results: Results, options: Options): Promise<void> {
   const { json, markdown, svg, results: folder } = options;
   const inFolder = (ending: string): string[] =>
-    folder === undefined ? [] : [join(folder, `${adapterName(results)}.${ending}`)];
+    folder === undefined ? [] : [join(folder, `${adapterName(results.header)}.${ending}`)];
   const given = (path: string | undefined): string[] => (path === undefined ? [] : [path]);
   const pictures = [...given(svg), ...inFolder('svg')];
   const tables = [...given(markdown), ...inFolder('md')];
-  for (const path of pictures) await write(path, plotRoofline(results));
+  for (const path of pictures) await writeReport(path, plotRoofline(results));
   for (const path of tables) {
     const plot = pictures.find((picture) => dirname(picture) === dirname(path)) ?? pictures[0];
-    await write(path, markdownReport(results, plot && relative(dirname(path), plot)));
+    await writeReport(path, markdownReport(results, plot && relative(dirname(path), plot)));
   }
   for (const path of [...given(json), ...inFolder('json')]) {
-    await write(path, `${JSON.stringify(results, undefined, 2)}\n`);
+    await writeReport(path, `${JSON.stringify(results, undefined, 2)}\n`);
   }
   if (tables.length === 0) process.stdout.write(markdownReport(results));
-}
-
-/** `lavapipe`, `swiftshader`, or a GPU's own name in letters a file name may have. */
-function adapterName({ header }: Results): string {
-  const name = header.kind === 'gpu' ? header.adapter : header.kind;
-  return basename(
-    name
-      .toLowerCase()
-      .replace(/[^a-z0-9]+/g, '-')
-      .replace(/^-|-$/g, ''),
-  );
-}
-
-async function write(path: string, text: string): Promise<void> {
-  await mkdir(dirname(path), { recursive: true });
-  await replaceFile(path, [new TextEncoder().encode(text)]);
-  process.stderr.write(`${path}\n`);
 }
 
 try {

@@ -7,7 +7,7 @@ import { elementCount, type DType } from '../kernels/core/index.js';
 const patternLength = (1 << 18) - 4;
 
 /** A Lehmer generator: fixed numbers in 0..1, the same in every run. */
-function* uniformNumbers(seed: number): Generator<number, never> {
+export function* uniformNumbers(seed: number): Generator<number, never> {
   let state = seed;
   for (;;) {
     state = (state * 48271) % 0x7fffffff;

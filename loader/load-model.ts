@@ -92,8 +92,9 @@ export async function loadQuantizedTransformer(
       });
     };
     const { cache, cacheFrom = 0 } = options;
-    const fileBytes = [...checkpoint.tensors.values()].reduce((sum, { byteLength }) => sum + byteLength, 0);
-    if (cache === undefined || fileBytes < cacheFrom) return { config, parameters: await pack() };
+    const fileBytes = (): number =>
+      [...checkpoint.tensors.values()].reduce((sum, { byteLength }) => sum + byteLength, 0);
+    if (cache === undefined || fileBytes() < cacheFrom) return { config, parameters: await pack() };
     const kept = {
       config,
       shapes,

@@ -1,11 +1,10 @@
-import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Command } from 'commander';
 import { numberOption } from '../../demos/cli/options.js';
 import { requestAdapterNode } from '../../engine/adapter/request.node.js';
 import { Device } from '../../engine/device.js';
-import { replaceFile } from '../../loader/index.node.js';
 import { describeRun } from '../header.node.js';
+import { adapterName, writeReport } from '../report/files.node.js';
 import { comparePeers } from './compare.js';
 import type { Contender } from './contender.js';
 import { ours } from './ours.js';
@@ -66,12 +65,9 @@ const figures = await comparePeers(await contenders(device), problems, {
 const results: PeerResults = { header, figures };
 if (folder === undefined) process.stdout.write(peersMarkdown(results));
 else {
-  await mkdir(folder, { recursive: true });
-  const place = join(folder, `peers-${header.kind}`);
-  const files = { json: `${JSON.stringify(results, undefined, 2)}\n`, md: peersMarkdown(results) };
-  for (const [ending, text] of Object.entries(files)) {
-    await replaceFile(`${place}.${ending}`, [new TextEncoder().encode(text)]);
-  }
+  const place = join(folder, `peers-${adapterName(header)}`);
+  await writeReport(`${place}.json`, `${JSON.stringify(results, undefined, 2)}\n`);
+  await writeReport(`${place}.md`, peersMarkdown(results));
 }
 // Other engines keep devices, and so the process, alive.
 process.exit(0);

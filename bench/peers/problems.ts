@@ -1,4 +1,5 @@
 import { elementCount } from '../../kernels/core/types.js';
+import { uniformNumbers } from '../workbench.js';
 
 /** What every engine is asked to compute, all in f32 but for packed weights. */
 export type Problem =
@@ -31,11 +32,8 @@ export function describeProblem(problem: Problem): string {
 
 /** Numbers of an engine's inputs, the same for all: uniform in -1..1, scaled so that results are of the order of 1. */
 export function inputValues(shape: readonly number[], seed: number, scale = 1): Float32Array<ArrayBuffer> {
-  let state = seed;
-  return Float32Array.from({ length: elementCount(shape) }, () => {
-    state = (state * 48271) % 0x7fffffff;
-    return scale * ((2 * state) / 0x7fffffff - 1);
-  });
+  const numbers = uniformNumbers(seed);
+  return Float32Array.from({ length: elementCount(shape) }, () => scale * (2 * numbers.next().value - 1));
 }
 
 /** A weight [n, k] of 4 bits: eight levels plus 8 a word, lowest bits first, and a scale for every 32. */
@@ -47,14 +45,10 @@ export interface PackedInput {
 }
 
 export function packedInput(k: number, n: number): PackedInput {
-  const bytes = new Uint8Array((n * k) / 2);
-  let state = 77;
-  for (let index = 0; index < bytes.length; index++) {
-    state = (state * 48271) % 0x7fffffff;
-    bytes[index] = state >>> 8;
-  }
+  const numbers = uniformNumbers(77);
+  const words = Uint32Array.from({ length: (n * k) / 8 }, () => numbers.next().value * 2 ** 32);
   const scales = Float32Array.from({ length: (n * k) / 32 }, (_, index) => 2 ** -(8 + (index % 3)));
-  return { words: new Uint32Array(bytes.buffer), scales };
+  return { words, scales };
 }
 
 /** For results that have the layout of their problem. */

@@ -77,11 +77,6 @@ export interface QuantizeParametersOptions {
   onProgress?: (done: number, total: number, name: string) => void;
 }
 
-interface OwnedWeight {
-  readonly names: readonly string[];
-  readonly weight: QuantizedWeight;
-}
-
 /** What is to be packed in order, layers whose products decoding takes side by side together. */
 function joinedGroups(
   formats: ReadonlyMap<string, QuantizationFormat>,
@@ -109,18 +104,22 @@ export class QuantizedParameters implements WeightBinding {
   readonly errors: ReadonlyMap<string, QuantizationError>;
   /** What stays in f32. */
   readonly full: ParameterStore;
-  /** Weights that own memory, each by the names of the packed matrices that lie in it, in order. */
-  private readonly owned: readonly OwnedWeight[];
+  /** Weights that own memory. */
+  private readonly owned: readonly QuantizedWeight[];
+  /** Those that hold several packed matrices, by these matrices' names in order. */
+  private readonly whole: ReadonlyMap<string, QuantizedWeight>;
 
   private constructor(
     shapes: ReadonlyMap<string, readonly number[]>,
-    owned: readonly OwnedWeight[],
+    owned: readonly QuantizedWeight[],
+    whole: ReadonlyMap<string, QuantizedWeight>,
     weights: ReadonlyMap<string, QuantizedWeight>,
     errors: ReadonlyMap<string, QuantizationError>,
     full: ParameterStore,
   ) {
     this.shapes = shapes;
     this.owned = owned;
+    this.whole = whole;
     this.weights = weights;
     this.errors = errors;
     this.full = full;
@@ -142,16 +141,20 @@ export class QuantizedParameters implements WeightBinding {
     const weights = new Map<string, QuantizedWeight>();
     const errors = new Map<string, QuantizationError>();
     const full = ParameterStore.create(device, new Map([...shapes].filter(([name]) => !formats.has(name))));
-    const owned: OwnedWeight[] = [];
-    const parameters = new QuantizedParameters(shapes, owned, weights, errors, full);
+    const owned: QuantizedWeight[] = [];
+    const whole = new Map<string, QuantizedWeight>();
+    const parameters = new QuantizedParameters(shapes, owned, whole, weights, errors, full);
     try {
       for (const group of joinedGroups(formats)) {
         const parts = group.map((part) => ({ ...part, shape: shapes.get(part.name) ?? [] }));
         const joined = parts.length > 1 ? createJoinedWeights(device, parts, shardBytes) : undefined;
-        if (joined) owned.push({ names: parts.map(({ name }) => name), weight: joined.whole });
+        if (joined) {
+          owned.push(joined.whole);
+          whole.set(parts.map(({ name }) => name).join(), joined.whole);
+        }
         for (const [index, { name, shape, format }] of parts.entries()) {
           const weight = joined?.parts[index] ?? createQuantizedWeight(device, format, shape, name, shardBytes);
-          if (!joined) owned.push({ names: [name], weight });
+          if (!joined) owned.push(weight);
           weights.set(name, weight);
         }
       }
@@ -216,9 +219,9 @@ export class QuantizedParameters implements WeightBinding {
       linear,
       joined: (names, x) => {
         if (!names.some((name) => this.weights.has(name))) return plain.joined(names, x);
-        const whole = this.owned.find((other) => other.names.join() === names.join());
+        const whole = this.whole.get(names.join());
         if (whole === undefined) return joinProducts(graph, linear)(names, x);
-        return quantizedLinear(graph, x, quantizedTensors(graph, whole.weight));
+        return quantizedLinear(graph, x, quantizedTensors(graph, whole));
       },
       trained: () => [],
     };
@@ -240,11 +243,11 @@ export class QuantizedParameters implements WeightBinding {
 
   /** Bytes on the GPU. */
   get bytes(): number {
-    return this.owned.reduce((sum, { weight }) => sum + quantizedBytes(weight), this.full.bytes);
+    return this.owned.reduce((sum, weight) => sum + quantizedBytes(weight), this.full.bytes);
   }
 
   destroy(): void {
-    for (const { weight } of this.owned) destroyQuantizedWeight(weight);
+    for (const weight of this.owned) destroyQuantizedWeight(weight);
     this.full.destroy();
   }
 }

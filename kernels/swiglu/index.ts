@@ -10,11 +10,9 @@ import {
 } from '../core/index.js';
 import backwardSource from './backward.wgsl';
 import forwardSource from './forward.wgsl';
-import joinedSource from './joined.wgsl';
 
 const aliases = { Scalar: 'f32' } as const;
 const forward = defineKernel('swiglu forward', forwardSource, { aliases });
-const joined = defineKernel('swiglu joined', joinedSource, { aliases });
 const backward = defineKernel('swiglu backward', backwardSource, { aliases });
 const workgroupSize = 64;
 const elementsPerLane = 4;
@@ -28,28 +26,27 @@ export function swigluForward<T extends Operand>(
   expectShape(forward.name, 'up', up, gate.shape);
   expectShape(forward.name, 'out', out, gate.shape);
   const count = elementCount(gate.shape);
-  return forward.call({
-    aliases: { Scalar: floatType(forward.name, 'gate', gate) },
-    overrides: { WORKGROUP_SIZE: workgroupSize },
-    params: { count },
-    bindings: { gate, up, out },
-    grid: linearGrid(divideRoundUp(count, workgroupSize * elementsPerLane)),
-    bytes: 12 * count,
-    flops: 5 * count,
-  });
+  return forwardCall({ gate, up, out }, { features: count, row_stride: count, up_start: 0 });
 }
 
 /** `out = silu(gate) * up` of `[rows, gate and up]`, each half `features` wide; out `[rows, features]` of the same type. */
 export function swigluJoined<T extends Operand>(_traits: KernelTraits, args: { halves: T; out: T }): KernelCall<T> {
   const { halves, out } = args;
-  const { rows, features } = rowsAndFeatures(joined.name, 'out', out);
-  expectShape(joined.name, 'halves', halves, [...out.shape.slice(0, -1), 2 * features]);
-  const count = rows * features;
-  return joined.call({
-    aliases: { Scalar: floatType(joined.name, 'halves', halves) },
+  const { features } = rowsAndFeatures(forward.name, 'out', out);
+  expectShape(forward.name, 'halves', halves, [...out.shape.slice(0, -1), 2 * features]);
+  return forwardCall({ gate: halves, up: halves, out }, { features, row_stride: 2 * features, up_start: features });
+}
+
+function forwardCall<T extends Operand>(
+  bindings: { gate: T; up: T; out: T },
+  layout: { features: number; row_stride: number; up_start: number },
+): KernelCall<T> {
+  const count = elementCount(bindings.out.shape);
+  return forward.call({
+    aliases: { Scalar: floatType(forward.name, 'gate', bindings.gate) },
     overrides: { WORKGROUP_SIZE: workgroupSize },
-    params: { count, features },
-    bindings: { halves, out },
+    params: { count, ...layout },
+    bindings,
     grid: linearGrid(divideRoundUp(count, workgroupSize * elementsPerLane)),
     bytes: 12 * count,
     flops: 5 * count,

@@ -169,7 +169,14 @@ export function samplingOf(
   };
 }
 
-function sizeOf({ size, ratio, keep }: GenerateRequest, { imageArea, factor, tokenizer }: PlanContext): Size {
+/**
+ * Size of the picture in tokens.
+ * @throws Emu3Error as {@link planPictures}.
+ */
+export function sizeOf(
+  { size, ratio, keep }: GenerateRequest,
+  { imageArea, factor, tokenizer }: Pick<PlanContext, 'imageArea' | 'factor' | 'tokenizer'>,
+): Size {
   if (keep !== undefined) {
     if (size === undefined && ratio === undefined) return checkKept(keep, tokenizer.special.visualCount);
     throw new Emu3Error('Both a size and codes to keep were given.', {

@@ -1,9 +1,8 @@
 /** A model that goes on when its GPU device is lost. */
 import { Emu3Error } from '../../kernels/core/errors.js';
 import type { Device } from '../../engine/device.js';
-import { calculateGenerateSize } from '../../tokenizer/index.js';
 import { Emu3 } from './emu3.js';
-import { randomSeed, type GeneratedImage, type GenerateEvents, type GenerateRequest } from './generate.js';
+import { randomSeed, sizeOf, type GeneratedImage, type GenerateEvents, type GenerateRequest } from './generate.js';
 import type { Emu3LoadOptions } from './load-options.js';
 
 export interface LastingEmu3Options extends Omit<Emu3LoadOptions, 'device'> {
@@ -21,10 +20,12 @@ export interface LastingEmu3Options extends Omit<Emu3LoadOptions, 'device'> {
  */
 export class LastingEmu3 {
   private readonly options: LastingEmu3Options;
+  private readonly attempts: number;
   private loading: Promise<Emu3> | undefined;
 
-  private constructor(options: LastingEmu3Options) {
+  private constructor(options: LastingEmu3Options, attempts: number) {
     this.options = options;
+    this.attempts = attempts;
   }
 
   /** @throws Emu3Error of {@link Emu3.load} and of `createDevice`; `argument` for a number of attempts below 1. */
@@ -37,7 +38,7 @@ export class LastingEmu3 {
         fix: 'Give a whole number from 1.',
       });
     }
-    const lasting = new LastingEmu3(options);
+    const lasting = new LastingEmu3(options, attempts);
     await lasting.model();
     return lasting;
   }
@@ -68,7 +69,8 @@ export class LastingEmu3 {
    * @throws Emu3Error of the work; `device-lost` when the last attempt lost its device too.
    */
   async run<Result>(work: (emu3: Emu3) => Promise<Result>): Promise<Result> {
-    const { attempts = 3, onLost } = this.options;
+    const { attempts } = this;
+    const { onLost } = this.options;
     for (let attempt = 1; ; attempt++) {
       const loading = this.model();
       try {
@@ -141,9 +143,11 @@ export class LastingEmu3 {
 /** The request with its first codes as they were drawn. */
 function continued(emu3: Emu3, request: GenerateRequest, known: readonly number[]): GenerateRequest {
   if (known.length === 0) return request;
-  const { size, ratio, keep, ...rest } = request;
-  const grid = keep ?? size ?? calculateGenerateSize(ratio ?? '1:1', emu3.config.image_area, emu3.factor);
-  const { height, width } = grid;
+  const { config, factor, tokenizer } = emu3;
+  const { height, width } = sizeOf(request, { imageArea: config.image_area, factor, tokenizer });
+  const { keep, ...rest } = request;
+  delete rest.size;
+  delete rest.ratio;
   const codes = new Uint32Array(height * width);
   const kept = new Uint8Array(height * width);
   for (let place = 0; place < codes.length; place++) {

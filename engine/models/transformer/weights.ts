@@ -60,7 +60,7 @@ export function storeWeights(graph: Graph, store: ParameterStore): TransformerWe
 }
 
 /** Finds the parameters of a store. */
-export function storeLookup(graph: Graph, store: ParameterStore): ParameterLookup {
+function storeLookup(graph: Graph, store: ParameterStore): ParameterLookup {
   return (name, rows) => {
     const tensor = store.tensor(name);
     if (rows === undefined) return graph.bind(tensor);
