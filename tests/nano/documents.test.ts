@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { corpusScene, type CorpusKind, type TokenizedScene } from '../../demos/nano/train/corpus.node.js';
 import { DocumentStream, documentKinds, type Corpora, type DocumentKind } from '../../demos/nano/train/documents.js';
 import { SeededRandom } from '../../demos/nano/world/random.js';
+import { backgrounds } from '../../demos/nano/world/words.js';
 import { ignoredTarget, type PackedBatch } from '../../engine/train/packing.js';
 import { buildTokenizerJson, textTokenizerFromJson } from '../../tokenizer/index.js';
 
@@ -38,6 +39,7 @@ const plain = {
   beginWeight: 1,
   textWeight: 0.25,
   questions: 2,
+  answerWeight: 1,
 };
 
 function streamOf(kinds: readonly DocumentKind[], options: object = {}, random = 11): DocumentStream {
@@ -91,12 +93,46 @@ describe('training documents', () => {
     const [plain, canonical] = [0, 100].map((from) =>
       Array.from({ length: 12 }, (_, index) => (from + index) % codebook),
     );
-    for (const kind of ['draw', 'film'] as const) {
+    for (const kind of ['draw large', 'film'] as const) {
       for (const code of firstCodes(kind)) expect(canonical, kind).toContain(code);
     }
     for (const kind of ['ask', 'tell', 'ask clip'] as const) {
       for (const code of firstCodes(kind)) expect(plain, kind).toContain(code);
     }
+  });
+
+  it('draw new pictures of the parts of a corpus, and its own where they do not suffice', () => {
+    const side = 8;
+    const own = 31;
+    const codesOf = (scenes: number): number[] => {
+      const stills = Array.from({ length: scenes }, (_, index) => {
+        const scene = corpusScene('stills', 9, index);
+        // By background, so that a composed picture is of one code throughout; that of the corpus's own pictures is another.
+        const codes = new Uint16Array(side * side).fill(backgrounds.indexOf(scene.background));
+        return { scene, codes, canonical: new Uint16Array(side * side).fill(own), latentFrames: 1, side };
+      });
+      const options = { ...plain, mixture: { draw: 1 } };
+      const stream = new DocumentStream({ ...corpora, stills }, text, options, { random: 11, pending: null });
+      const { ids, documents } = stream.nextBatch({ batch: 2, length: 2000 });
+      expect(documents).toBeGreaterThan(10);
+      const codes = Array.from(ids).filter((id) => id >= special.visualStart);
+      expect(codes).toHaveLength(documents * side * side);
+      return Array.from({ length: documents }, (_, index) => {
+        const picture = new Set(codes.slice(index * side * side, (index + 1) * side * side));
+        expect(picture.size).toBe(1);
+        return codes[index * side * side] - special.visualStart;
+      });
+    };
+    expect(new Set(codesOf(3))).toEqual(new Set([own]));
+    const composed = codesOf(4000);
+    expect(composed).not.toContain(own);
+    expect(new Set(composed).size).toBe(backgrounds.length);
+  });
+
+  it('give answers the weight asked for, and nothing else of a conversation a loss', () => {
+    const { targets, weights } = streamOf(['ask', 'compare', 'ask clip'], { answerWeight: 3 }).nextBatch(shape);
+    const answers = Array.from(targets, (target, at) => (target === ignoredTarget ? undefined : weights[at]));
+    expect(new Set(answers.filter((weight) => weight !== undefined))).toEqual(new Set([3]));
   });
 
   it('weigh the words of drawings less than their codes', () => {

@@ -55,7 +55,11 @@ const stillKinds: readonly SceneKind[] = [
 
 /** Scene number `index` of a corpus: it depends on the seed and the index alone. */
 export function corpusScene(kind: CorpusKind, seed: number, index: number): Scene {
-  const random = new SeededRandom(hashString(`${kind} ${seed} ${index}`));
+  return drawTrainingScene(kind, new SeededRandom(hashString(`${kind} ${seed} ${index}`)));
+}
+
+/** A scene of seen combinations. */
+export function drawTrainingScene(kind: CorpusKind, random: SeededRandom): Scene {
   if (kind === 'clips') return drawClip(random, { split: 'seen' });
   for (;;) {
     const still = drawScene(random, { kind: random.pick(stillKinds), split: 'seen' });

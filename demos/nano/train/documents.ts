@@ -16,12 +16,12 @@ import { fullCaption, fullClipCaption, variedCaption, variedClipCaption } from '
 import { drawClipQuestion, drawQuestion } from '../world/questions.js';
 import { SeededRandom } from '../world/random.js';
 import { framesPerSecond, gridStep, largeSide, largeSlotSize } from '../world/scene.js';
-import type { CorpusKind, TokenizedScene } from './corpus.node.js';
+import { canonicalTable, composedCodes, type CanonicalTable } from './canonical.js';
+import { drawTrainingScene, type CorpusKind, type TokenizedScene } from './corpus.node.js';
 
 /**
- * What a document teaches. `draw`, `draw large` and `film`: caption, then picture or clip in
- * canonical codes. `tell`: picture or clip, then
- * its full caption. `ask`: picture or clip, then questions and answers. `compare`: two pictures, then a question about one.
+ * What a document teaches. `draw`, `draw large` and `film`: caption, then picture or clip in canonical codes; what `draw`
+ * draws is new every time, composed of the corpus's parts. `tell`: picture or clip, then its full caption. `ask`: picture or clip, then questions and answers. `compare`: two pictures, then a question about one.
  */
 export const documentKinds = ['draw', 'draw large', 'tell', 'ask', 'compare', 'film', 'tell clip', 'ask clip'] as const;
 export type DocumentKind = (typeof documentKinds)[number];
@@ -47,6 +47,8 @@ export interface DocumentOptions {
   textWeight: number;
   /** Questions of a conversation. */
   questions: number;
+  /** Weight of an answer's tokens: a yes or no is one among hundreds of codes, and would be drowned by them. */
+  answerWeight: number;
 }
 
 /** What documents are made of. */
@@ -62,12 +64,16 @@ export interface DocumentPosition {
 /** Documents drawn at most until one fits a sequence. */
 const mostAttempts = 1000;
 
+/** Scenes drawn at most until one can be composed. */
+const composeAttempts = 4;
+
 /** Endless documents over corpora of stills and clips. A document follows from its 32-bit seed alone. */
 export class DocumentStream {
   private readonly random: SeededRandom;
   private pending: number | null;
   private readonly kinds: readonly DocumentKind[];
   private readonly totals: readonly number[];
+  private readonly stillTable: CanonicalTable;
 
   constructor(
     private readonly corpora: Corpora,
@@ -78,6 +84,7 @@ export class DocumentStream {
     this.random = new SeededRandom(position.random);
     this.pending = position.pending;
     this.kinds = documentKinds.filter((kind) => (options.mixture[kind] ?? 0) > 0);
+    this.stillTable = canonicalTable('stills', corpora.stills);
     let sum = 0;
     this.totals = this.kinds.map((kind) => (sum += options.mixture[kind] ?? 0));
   }
@@ -111,14 +118,10 @@ export class DocumentStream {
     switch (kind) {
       case 'draw':
       case 'draw large': {
-        const item = pick(kind === 'draw' ? 'stills' : 'large stills');
-        const caption = this.captionOr(variedCaption(item.scene, random), random);
-        return this.drawing(
-          documentIds(generationSample(caption, { ...gridOf(item), codes: item.canonical }), this.text),
-          random,
-          item.side,
-          true,
-        );
+        const { scene, side, canonical: codes } = kind === 'draw' ? this.still(random) : pick('large stills');
+        const caption = this.captionOr(variedCaption(scene, random), random);
+        const picture = { codes, height: side, width: side };
+        return this.drawing(documentIds(generationSample(caption, picture), this.text), random, side, true);
       }
       case 'film': {
         const item = pick('clips');
@@ -143,12 +146,12 @@ export class DocumentStream {
       case 'ask': {
         const item = pick('stills');
         const turns = this.conversation(gridOf(item), () => drawQuestion(item.scene, random));
-        return conversationSample(turns, this.text);
+        return this.answering(turns);
       }
       case 'ask clip': {
         const item = pick('clips');
         const turns = this.conversation(clipOf(item), () => drawClipQuestion(item.scene, random));
-        return conversationSample(turns, this.text);
+        return this.answering(turns);
       }
       case 'compare': {
         const items = [pick('stills'), pick('stills')];
@@ -159,9 +162,26 @@ export class DocumentStream {
           { role: 'user', text, vision: items.map(gridOf) },
           { role: 'assistant', text: ` ${answer}` },
         ];
-        return conversationSample(turns, this.text);
+        return this.answering(turns);
       }
     }
+  }
+
+  /** A new picture of the corpus's parts, as there are more pictures than a corpus holds; else one of the corpus. */
+  private still(random: SeededRandom): Pick<TokenizedScene, 'scene' | 'side' | 'canonical'> {
+    const item = random.pick(this.corpora.stills);
+    const { side, latentFrames } = item;
+    for (let attempt = 0; attempt < composeAttempts; attempt++) {
+      const scene = drawTrainingScene('stills', random);
+      const canonical = composedCodes('stills', { scene, side, latentFrames }, this.stillTable);
+      if (canonical) return { scene, side, canonical };
+    }
+    return item;
+  }
+
+  private answering(turns: readonly ConversationTurn[]): TokenDocument {
+    const { ids, labels } = conversationSample(turns, this.text);
+    return { ids, labels, weights: new Float32Array(ids.length).fill(this.options.answerWeight) };
   }
 
   private captionOr(caption: string, random: SeededRandom): string {

@@ -98,7 +98,8 @@ const documents = {
   contextNoise: { share: 0.3, highest: 0.2 },
   beginWeight: 3,
   textWeight: 0.1,
-  questions: 5,
+  questions: 6,
+  answerWeight: 4,
 };
 
 /** Pre-training, stage 1: text and pictures. */
@@ -145,17 +146,20 @@ const understandCaptions: LanguageStage = {
   schedule: (totalSteps) => ({ kind: 'cosine', peak: 5e-4, final: 2e-4, warmupSteps: 20, totalSteps }),
 };
 
-/** Understanding, second half: instruction tuning on questions and answers. */
+/**
+ * Understanding, second half: instruction tuning on questions and answers, for as long as pre-training, with as much drawing
+ * and filming: one checkpoint does all.
+ */
 const understandInstructions: LanguageStage = {
   ...pretrainVideo,
   name: 'understand-2',
-  steps: 400,
+  steps: 7000,
   documents: {
     ...documents,
-    mixture: { ask: 0.5, compare: 0.05, 'ask clip': 0.2, tell: 0.05, draw: 0.12, film: 0.08 },
+    mixture: { draw: 0.5, ask: 0.24, compare: 0.03, tell: 0.05, film: 0.12, 'ask clip': 0.05, 'tell clip': 0.01 },
   },
   seedOffset: 4,
-  schedule: (totalSteps) => ({ kind: 'cosine', peak: 4e-4, final: 1e-5, warmupSteps: 20, totalSteps }),
+  schedule: (totalSteps) => ({ kind: 'cosine', peak: 1.2e-3, final: 1e-5, warmupSteps: 40, totalSteps }),
 };
 
 export const understandStages: readonly LanguageStage[] = [understandCaptions, understandInstructions];

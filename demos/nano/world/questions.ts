@@ -19,20 +19,16 @@ export function existenceQuestion(noun: Noun): string {
   return `is there ${withArticle(noun)} in the picture?`;
 }
 
+/** How often each is asked: what is answered by yes or no more often, as such answers are the least to learn from. */
+const stillQuestions = [
+  ...(['what', 'how many', 'color', 'color', 'where'] as const),
+  ...(['is there', 'is there', 'is there', 'relation', 'relation'] as const),
+];
+
 /** A question about a still scene with its one right answer. */
 export function drawQuestion(scene: Scene, random: SeededRandom): Question {
   for (;;) {
-    // Existence is asked more often, as its answers are the least to learn from.
-    const type = random.pick([
-      'what',
-      'how many',
-      'color',
-      'color',
-      'where',
-      'is there',
-      'is there',
-      'relation',
-    ] as const);
+    const type = random.pick(stillQuestions);
     const question = ask(type, scene, random);
     if (question !== undefined) return { type, ...question };
   }
