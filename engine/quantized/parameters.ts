@@ -5,13 +5,14 @@ import type { Graph } from '../graph/index.js';
 import {
   embeddingTable,
   joinedLinears,
-  joinProducts,
+  productsApart,
   storeWeights,
   type LinearLookup,
   type TransformerWeights,
   type WeightBinding,
 } from '../models/transformer/weights.js';
 import { quantizedEmbedding } from '../ops/embedding.js';
+import { gatedQuantizedLinear } from '../ops/gated-linear.js';
 import { quantizedLinear } from '../ops/quantized-linear.js';
 import { ParameterStore } from '../parameters.js';
 import { copyTensor, type GpuTensor } from '../tensor.js';
@@ -209,6 +210,8 @@ export class QuantizedParameters implements WeightBinding {
       if (weight === undefined) return plain.linear(name, x, rows);
       return quantizedLinear(graph, x, quantizedTensors(graph, rows ? quantizedRows(weight, rows) : weight));
     };
+    const apart = productsApart(graph, linear);
+    const isPacked = (name: string): boolean => this.weights.has(name);
     return {
       parameter: plain.parameter,
       embed: (ids, paddingId) => {
@@ -218,10 +221,14 @@ export class QuantizedParameters implements WeightBinding {
       },
       linear,
       joined: (names, x) => {
-        if (!names.some((name) => this.weights.has(name))) return plain.joined(names, x);
         const whole = this.whole.get(names.join());
-        if (whole === undefined) return joinProducts(graph, linear)(names, x);
-        return quantizedLinear(graph, x, quantizedTensors(graph, whole));
+        if (whole) return quantizedLinear(graph, x, quantizedTensors(graph, whole));
+        return (names.some(isPacked) ? apart : plain).joined(names, x);
+      },
+      gated: (names, x) => {
+        const whole = this.whole.get(names.join());
+        if (whole) return gatedQuantizedLinear(graph, x, quantizedTensors(graph, whole));
+        return (names.some(isPacked) ? apart : plain).gated(names, x);
       },
       trained: () => [],
     };

@@ -19,6 +19,7 @@ import softwareRowsBroadcastSource from './software-rows-broadcast.wgsl';
 import tileSource from './tile.wgsl';
 
 const aliases = { TypeA: 'f32', TypeB: 'f32', TypeOut: 'f32' } as const;
+const rowConstants = { ROWS: 1, GATED: 0 } as const;
 const tileKernel = defineKernel('matmul-tile', tileSource, { aliases });
 const softwareKernel = defineKernel('matmul-software', softwareSource, { aliases });
 const softwareBroadcastKernel = defineKernel('matmul-software-broadcast', softwareBroadcastSource, {
@@ -27,17 +28,17 @@ const softwareBroadcastKernel = defineKernel('matmul-software-broadcast', softwa
 });
 const softwareRowsKernel = defineKernel('matmul-software-rows', softwareRowsSource, {
   aliases,
-  constants: { ROWS: 1 },
+  constants: rowConstants,
 });
 const softwareRowsBroadcastKernel = defineKernel('matmul-software-rows-broadcast', softwareRowsBroadcastSource, {
   aliases,
-  constants: { ROWS: 1 },
+  constants: rowConstants,
   enable: ['subgroups'],
 });
-const rowsKernel = defineKernel('matmul-rows', rowsSource, { aliases, constants: { ROWS: 1 } });
+const rowsKernel = defineKernel('matmul-rows', rowsSource, { aliases, constants: rowConstants });
 const rowsSubgroupKernel = defineKernel('matmul-rows-subgroup', rowsSubgroupSource, {
   aliases,
-  constants: { ROWS: 1 },
+  constants: rowConstants,
   enable: ['subgroups'],
 });
 
@@ -168,8 +169,38 @@ export function matmul<T extends Operand>(traits: KernelTraits, args: MatmulArgu
   return [
     plan.file === 'tile' || plan.file === 'software'
       ? tiled(traits, whole, sizes, plan)
-      : fewRows(traits, whole, sizes, plan),
+      : fewRows(traits, whole, sizes, plan.file),
   ];
+}
+
+/** Whether {@link gatedMatmul} has a kernel for so many rows of so many inputs. */
+export function offersGatedMatmul(traits: KernelTraits, rows: number, inputs: number): boolean {
+  return rows <= maxRows && (traits.software || inputs % 4 === 0);
+}
+
+/**
+ * SwiGLU (Shazeer 2020, arXiv 2002.05202) of two products with one input: out = silu(x Gt) * (x Ut) with f32 accumulation,
+ * for the few rows that {@link offersGatedMatmul}.
+ *
+ * @param args.x [m, depth]. f32 or f16.
+ * @param args.weight [2 n, depth]: the rows of G, then those of U. f32 or f16.
+ * @param args.out [m, n]. f32 or f16.
+ * @throws Emu3Error `shape` when the operands do not fit each other or m is too large.
+ */
+export function gatedMatmul<T extends Operand>(
+  traits: KernelTraits,
+  { x, weight, out }: { x: T; weight: T; out: T },
+): KernelCall<T> {
+  const both = sizesOf({ a: x, b: weight, transposeB: true });
+  const sizes = { ...both, n: both.n / 2 };
+  const { batch, m, n, depth } = sizes;
+  const fits = batch === 1 && both.n % 2 === 0 && out.shape.length === 2 && out.shape[0] === m && out.shape[1] === n;
+  if (!fits || !offersGatedMatmul(traits, m, depth)) {
+    throw shapeError('matmul', `x [${x.shape}] and weight [${weight.shape}] do not make a gated [${out.shape}]`);
+  }
+  const operands = { a: x, b: weight, out, transposeA: false, transposeB: true };
+  const call = fewRows(traits, operands, sizes, traits.software ? 'software-rows' : 'rows', true);
+  return { ...call, ...cost(both, operands) };
 }
 
 interface Operands<T extends Operand> {
@@ -243,28 +274,31 @@ function fewRows<T extends Operand>(
   traits: KernelTraits,
   operands: Operands<T>,
   sizes: Sizes,
-  plan: Plan,
+  file: 'software-rows' | 'rows',
+  gated = false,
 ): KernelCall<T> {
   const { a, b, out, transposeA, transposeB } = operands;
   const { m, n, depth } = sizes;
+  // A thread's four columns are four outputs, or two gates and two ups.
+  const outputs = gated ? 2 : 4;
   const shared = {
     aliases: typesOf(operands),
-    constants: { ROWS: m },
+    constants: { ROWS: m, GATED: Number(gated) },
     bindings: { a, b, out },
     ...cost(sizes, operands),
   };
-  if (plan.file === 'software-rows') {
+  if (file === 'software-rows') {
     return (traits.subgroups ? softwareRowsBroadcastKernel : softwareRowsKernel).call({
       ...shared,
       overrides: { LANES: softwareLanes },
       params: { n, depth, ...strides(sizes, transposeA, transposeB) },
-      grid: linearGrid(divideRoundUp(n, 4 * softwareLanes)),
+      grid: linearGrid(divideRoundUp(n, outputs * softwareLanes)),
     });
   }
   return (traits.subgroups ? rowsSubgroupKernel : rowsKernel).call({
     ...shared,
     overrides: { WORKGROUP_SIZE: 64 },
     params: { n, depthOfFours: depth / 4 },
-    grid: linearGrid(divideRoundUp(n, 4)),
+    grid: linearGrid(divideRoundUp(n, outputs)),
   });
 }

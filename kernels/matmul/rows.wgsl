@@ -1,5 +1,7 @@
 // out[M,N] = A . Bt for M = ROWS <= 8 rows and K a multiple of 4, for GPUs: the decode path. A is [M,K], B is [N,K].
-// Grid: (columns / 4, spread over x and y). A workgroup makes ROWS x 4 outputs, its threads along K with vec4 loads.
+// With GATED = 1 out = silu(A . gate) * (A . up) for B of both, one behind the other: SwiGLU.
+// Grid: (outputs / 4, or / 2 with GATED, spread over x and y). A workgroup multiplies ROWS x 4 columns, its threads along K
+// with vec4 loads.
 // Workgroup memory: WORKGROUP_SIZE * ROWS * 16 bytes (8 KiB at 64 threads, 8 rows). Bytes: B once, A once per column
 // group (from cache), out once. Flops: 2 M N K. The sum over threads is a tree, hence the same every time.
 override WORKGROUP_SIZE: u32 = 64u;
@@ -16,25 +18,36 @@ struct Params {
 
 var<workgroup> partials: array<vec4f, ROWS * WORKGROUP_SIZE>;
 
+// Outputs a thread makes of four columns.
+const OUTPUTS = 4u / (1u + GATED);
+
+// Columns of B that a thread multiplies by: four outputs, `step` apart. With GATED = 1 B is the gate's columns and then as
+// many of up, and these are two of each. Past the end the last one is repeated; only stores are guarded.
+fn columnsFrom(column: u32, step: u32) -> vec4u {
+  let outputs = min(vec4u(column) + vec4u(0u, 1u, 2u, 3u) * step, vec4u(params.n - 1u));
+  if (GATED == 1u) { return vec4u(outputs.xy, outputs.xy + params.n); }
+  return outputs;
+}
+
+// SwiGLU; exp(80) is finite, and beyond it the result is zero in f32 anyway.
+fn gated(gate: f32, up: f32) -> f32 {
+  return gate / (1.0 + exp(min(-gate, 80.0))) * up;
+}
+
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(
   @builtin(workgroup_id) workgroupId: vec3u,
   @builtin(num_workgroups) workgroupCount: vec3u,
   @builtin(local_invocation_index) thread: u32,
 ) {
-  let column = (workgroupId.x + workgroupId.y * workgroupCount.x) * 4u;
-  // Columns past the end repeat the last one; only the store is guarded.
-  let lastColumn = params.n - 1u;
-  let row0 = min(column, lastColumn) * params.depthOfFours;
-  let row1 = min(column + 1u, lastColumn) * params.depthOfFours;
-  let row2 = min(column + 2u, lastColumn) * params.depthOfFours;
-  let row3 = min(column + 3u, lastColumn) * params.depthOfFours;
+  let column = (workgroupId.x + workgroupId.y * workgroupCount.x) * OUTPUTS;
+  let rows = columnsFrom(column, 1u) * params.depthOfFours;
   var sums: array<vec4f, ROWS>;
   for (var k = thread; k < params.depthOfFours; k += WORKGROUP_SIZE) {
-    let b0 = vec4f(b[row0 + k]);
-    let b1 = vec4f(b[row1 + k]);
-    let b2 = vec4f(b[row2 + k]);
-    let b3 = vec4f(b[row3 + k]);
+    let b0 = vec4f(b[rows.x + k]);
+    let b1 = vec4f(b[rows.y + k]);
+    let b2 = vec4f(b[rows.z + k]);
+    let b3 = vec4f(b[rows.w + k]);
     for (var row = 0u; row < ROWS; row++) {
       let values = vec4f(a[row * params.depthOfFours + k]);
       sums[row] += vec4f(dot(values, b0), dot(values, b1), dot(values, b2), dot(values, b3));
@@ -50,11 +63,11 @@ fn main(
     }
     workgroupBarrier();
   }
-  for (var slot = thread; slot < 4u * ROWS; slot += WORKGROUP_SIZE) {
-    let outColumn = column + slot % 4u;
-    let row = slot / 4u;
-    if (outColumn < params.n) {
-      out[row * params.n + outColumn] = TypeOut(partials[row * WORKGROUP_SIZE][slot % 4u]);
-    }
+  for (var slot = thread; slot < OUTPUTS * ROWS; slot += WORKGROUP_SIZE) {
+    let output = slot % OUTPUTS;
+    let row = slot / OUTPUTS;
+    var result = partials[row * WORKGROUP_SIZE][output];
+    if (GATED == 1u) { result = gated(result, partials[row * WORKGROUP_SIZE][output + 2u]); }
+    if (column + output < params.n) { out[row * params.n + column + output] = TypeOut(result); }
   }
 }

@@ -1,6 +1,7 @@
 // out[M,N] = A . B for M <= 8 rows, for software adapters with subgroups of 4 lanes or more: the decode path, where B is
 // read once and is nearly all the traffic.
-// Grid: (columns / (4*LANES) spread over x and y). Tile: ROWS x 4 outputs a thread, lanes along N.
+// With GATED = 1 out = silu(A . gate) * (A . up) for B of both side by side: SwiGLU.
+// Grid: (outputs / (4*LANES), or / (2*LANES) with GATED, spread over x and y). Tile: ROWS x 4 columns a thread, lanes along N.
 // A lane walks down its own columns; runs of four consecutive k keep a row of a transposed B in the nearest cache.
 // Four lanes load four consecutive k of a row of A and hand them round by broadcasts: one load in place of four.
 // Workgroup memory: none. Bytes: B once, A once per column tile, out once. Flops: 2 M N K.
@@ -20,6 +21,22 @@ struct Params {
 @group(0) @binding(2) var<storage, read_write> out: array<TypeOut>;
 @group(0) @binding(3) var<uniform> params: Params;
 
+// Outputs a thread makes of four columns.
+const OUTPUTS = 4u / (1u + GATED);
+
+// Columns of B that a thread multiplies by: four outputs, `step` apart. With GATED = 1 B is the gate's columns and then as
+// many of up, and these are two of each. Past the end the last one is repeated; only stores are guarded.
+fn columnsFrom(column: u32, step: u32) -> vec4u {
+  let outputs = min(vec4u(column) + vec4u(0u, 1u, 2u, 3u) * step, vec4u(params.n - 1u));
+  if (GATED == 1u) { return vec4u(outputs.xy, outputs.xy + params.n); }
+  return outputs;
+}
+
+// SwiGLU of two gates and two ups; exp(80) is finite, and beyond it the result is zero in f32 anyway.
+fn gated(sums: vec4f) -> vec4f {
+  return vec4f(sums.xy / (1.0 + exp(min(-sums.xy, vec2f(80.0)))) * sums.zw, 0.0, 0.0);
+}
+
 // Four consecutive k of one column.
 fn loadB(index: u32) -> vec4f {
   return vec4f(
@@ -36,13 +53,12 @@ fn main(
   @builtin(num_workgroups) workgroupCount: vec3u,
   @builtin(local_invocation_index) lane: u32,
 ) {
-  let column = (workgroupId.x + workgroupId.y * workgroupCount.x) * 4u * LANES + lane;
-  // Columns past the end repeat the last one; only stores are guarded.
-  let lastColumn = params.n - 1u;
-  var index0 = min(column, lastColumn) * params.columnStrideB;
-  var index1 = min(column + LANES, lastColumn) * params.columnStrideB;
-  var index2 = min(column + 2u * LANES, lastColumn) * params.columnStrideB;
-  var index3 = min(column + 3u * LANES, lastColumn) * params.columnStrideB;
+  let column = (workgroupId.x + workgroupId.y * workgroupCount.x) * OUTPUTS * LANES + lane;
+  let columns = columnsFrom(column, LANES) * params.columnStrideB;
+  var index0 = columns.x;
+  var index1 = columns.y;
+  var index2 = columns.z;
+  var index3 = columns.w;
   let startA = (lane & 3u) * params.depthStrideA;
   var sums: array<vec4f, ROWS>;
 
@@ -80,9 +96,11 @@ fn main(
   }
 
   for (var row = 0u; row < ROWS; row++) {
-    for (var j = 0u; j < 4u; j++) {
+    var results = sums[row];
+    if (GATED == 1u) { results = gated(results); }
+    for (var j = 0u; j < OUTPUTS; j++) {
       let outColumn = column + j * LANES;
-      if (outColumn < params.n) { out[row * params.n + outColumn] = TypeOut(sums[row][j]); }
+      if (outColumn < params.n) { out[row * params.n + outColumn] = TypeOut(results[j]); }
     }
   }
 }

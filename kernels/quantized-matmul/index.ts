@@ -23,7 +23,7 @@ import softwareRowsBroadcastSource from './software-rows-broadcast.wgsl';
 import tileSource from './tile.wgsl';
 
 const aliases = { TypeX: 'f32', TypeOut: 'f32' } as const;
-const rowConstants = { BITS: 4, ROWS: 1 } as const;
+const rowConstants = { BITS: 4, ROWS: 1, GATED: 0 } as const;
 const rowsPrelude = { aliases, constants: rowConstants };
 const subgroupPrelude = { ...rowsPrelude, enable: ['subgroups'] };
 const tilePrelude = { aliases, constants: { BITS: 4 } };
@@ -37,7 +37,10 @@ const softwareRowsBroadcastKernel = defineKernel(
   subgroupPrelude,
 );
 const gradientTileKernel = defineKernel('quantized-matmul-gradient-tile', gradientTileSource, tilePrelude);
-const gradientSoftwareKernel = defineKernel('quantized-matmul-gradient-software', gradientSoftwareSource, rowsPrelude);
+const gradientSoftwareKernel = defineKernel('quantized-matmul-gradient-software', gradientSoftwareSource, {
+  aliases,
+  constants: { BITS: 4, ROWS: 1 },
+});
 
 /** Products of at most this many rows read the weight once: decoding one or a few tokens. */
 const maxRows = 8;
@@ -77,20 +80,34 @@ function rowBlocks(kernel: string, m: number): { rows: number; blocks: number } 
   return { rows, blocks };
 }
 
+/** Whether {@link quantizedMatmul} can be gated for so many rows. */
+export function offersGatedQuantizedMatmul(traits: KernelTraits, rows: number): boolean {
+  return traits.software || rows <= maxRows;
+}
+
 /**
  * out = x Wt for a packed weight W [N, K] with f32 accumulation: x [M, K] and out [M, N], f32 or f16. Up to 8 rows read
  * the weight once; equal calls give equal bits.
  *
+ * @param args.gated W holds the rows of a gate G and then those of U, and out [M, N / 2] = silu(x Gt) * (x Ut): SwiGLU
+ *   (Shazeer 2020, arXiv 2002.05202). For as many rows as {@link offersGatedQuantizedMatmul}.
  * @throws Emu3Error `shape` when the operands do not fit each other, `dtype` when x or out is not floating point.
  */
 export function quantizedMatmul<T extends Operand>(
   traits: KernelTraits,
-  args: { x: T; weight: QuantizedOperands<T>; out: T },
+  args: { x: T; weight: QuantizedOperands<T>; out: T; gated?: boolean },
 ): KernelCall<T> {
-  const { x, weight, out } = args;
+  const { x, weight, out, gated = false } = args;
   const name = 'quantized-matmul';
   const sizes = sizesOf(name, weight, x, 'x', 'k');
-  const { m, n, bits, groups, scaleWords } = sizes;
+  const { m, bits, groups, scaleWords } = sizes;
+  if (gated && (sizes.n % 2 !== 0 || !offersGatedQuantizedMatmul(traits, m))) {
+    throw shapeError(name, `${m} rows by ${sizes.n} outputs cannot be gated`);
+  }
+  const n = gated ? sizes.n / 2 : sizes.n;
+  // A thread's four products are four outputs, or two gates and two ups.
+  const share = gated ? 2 : 1;
+  const GATED = Number(gated);
   expectShape(name, 'out', out, [m, n]);
   const shared = {
     aliases: typesOf(name, x, out),
@@ -99,10 +116,10 @@ export function quantizedMatmul<T extends Operand>(
   };
   if (traits.software) {
     const { rows, blocks } = rowBlocks(name, m);
-    const [gridX, gridY] = linearGrid(divideRoundUp(n, 4 * softwareLanes));
+    const [gridX, gridY] = linearGrid(divideRoundUp(n * share, 4 * softwareLanes));
     return (traits.subgroups ? softwareRowsBroadcastKernel : softwareRowsKernel).call({
       ...shared,
-      constants: { BITS: bits, ROWS: rows },
+      constants: { BITS: bits, ROWS: rows, GATED },
       overrides: { LANES: softwareLanes },
       params: { m, n, groups, scaleWords },
       grid: [gridX, gridY, blocks],
@@ -111,10 +128,10 @@ export function quantizedMatmul<T extends Operand>(
   if (m <= maxRows) {
     return (traits.subgroups ? rowsSubgroupKernel : rowsKernel).call({
       ...shared,
-      constants: { BITS: bits, ROWS: m <= 2 ? m : m <= 4 ? 4 : maxRows },
+      constants: { BITS: bits, ROWS: m <= 2 ? m : m <= 4 ? 4 : maxRows, GATED },
       overrides: { WORKGROUP_SIZE: traits.subgroups ? 128 : 64 },
       params: { m, n, vectors: (groups * bits) / 4, scaleWords },
-      grid: linearGrid(divideRoundUp(n, traits.subgroups ? 16 : 4)),
+      grid: linearGrid(divideRoundUp(n * share, traits.subgroups ? 16 : 4)),
     });
   }
   return tileKernel.call({

@@ -1,6 +1,7 @@
 // out[M,N] = x . Wt for M <= ROWS rows, ROWS at most 8, and a packed weight W[N,K] (kernels/quantize), for GPUs with subgroups: the
 // decode path, bound by reading the weight.
-// Grid: (columns / 16, spread over x and y). A subgroup makes ROWS x 4 outputs alone, so nothing waits at a barrier: its
+// With GATED = 1 out = silu(x . gate) * (x . up) for W of the rows of both, one behind the other: SwiGLU.
+// Grid: (outputs / 16, or / 8 with GATED, spread over x and y). A subgroup makes ROWS x 4 sums alone, so nothing waits at a barrier: its
 // lanes lie along K and load 128 bits of each of four rows of W, neighbours next to each other. A row of x that was
 // loaded serves four outputs, a level that was unpacked ROWS rows.
 // Workgroup memory: none.
@@ -24,8 +25,8 @@ struct Params {
 
 // Vectors of four inputs in 128 bits of levels.
 const FOURS = 32u / BITS;
-// Outputs of a workgroup; with subgroups of 32 lanes and 128 threads, four for each.
-const OUTPUTS = 16u;
+// Products of a workgroup; with subgroups of 32 lanes and 128 threads, four for each.
+const PRODUCTS = 16u;
 
 // Levels without a conversion, which costs more than the rest on some GPUs: bits of a level, left where they are in the
 // mantissa of 2^23, make 2^23 + 16^i (level + 8); what is subtracted leaves 16^i level, exactly, and PLACE undoes 16^i.
@@ -90,6 +91,22 @@ fn addVector(sums: ptr<function, array<vec4f, ROWS>>, at: u32, b0: vec4u, b1: ve
   }
 }
 
+// Outputs a thread makes of four columns.
+const OUTPUTS = 4u / (1u + GATED);
+
+// Rows of W that a thread multiplies by: four outputs, `step` apart. With GATED = 1 W is the gate's rows and then as many
+// of up, and these are two of each. Past the end the last one is repeated; only stores are guarded.
+fn columnsFrom(column: u32, step: u32) -> vec4u {
+  let outputs = min(vec4u(column) + vec4u(0u, 1u, 2u, 3u) * step, vec4u(params.n - 1u));
+  if (GATED == 1u) { return vec4u(outputs.xy, outputs.xy + params.n); }
+  return outputs;
+}
+
+// SwiGLU of two gates and two ups; exp(80) is finite, and beyond it the result is zero in f32 anyway.
+fn gated(sums: vec4f) -> vec4f {
+  return vec4f(sums.xy / (1.0 + exp(min(-sums.xy, vec2f(80.0)))) * sums.zw, 0.0, 0.0);
+}
+
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(
   @builtin(workgroup_id) workgroupId: vec3u,
@@ -98,37 +115,33 @@ fn main(
   @builtin(subgroup_size) subgroupSize: u32,
   @builtin(subgroup_invocation_id) lane: u32,
 ) {
-  let firstColumn = (workgroupId.x + workgroupId.y * workgroupCount.x) * OUTPUTS;
-  let lastColumn = params.n - 1u;
+  let firstColumn = (workgroupId.x + workgroupId.y * workgroupCount.x) * (PRODUCTS / 4u * OUTPUTS);
   // Adapters differ in the lanes of a subgroup: few large subgroups take several turns, some of many small ones none.
-  let outputsATurn = max(WORKGROUP_SIZE / subgroupSize, 1u) * 4u;
+  let productsATurn = max(WORKGROUP_SIZE / subgroupSize, 1u) * 4u;
   // Set to 0 by hand below: declared in the loop, they kept old values on lavapipe (Mesa 25.0.7).
   var sums: array<vec4f, ROWS>;
   var groupSums: array<vec4f, ROWS>;
-  for (var turn = 0u; turn < OUTPUTS; turn += outputsATurn) {
+  for (var turn = 0u; turn < PRODUCTS; turn += productsATurn) {
     let slot = turn + thread / subgroupSize * 4u;
-    let column = firstColumn + slot;
-    let busy = slot < OUTPUTS && column <= lastColumn;
+    let column = firstColumn + slot / 4u * OUTPUTS;
+    let busy = slot < PRODUCTS && column < params.n;
     if (busy) {
-      // Columns past the end repeat the last one; only the store is guarded.
-      let column1 = min(column + 1u, lastColumn);
-      let column2 = min(column + 2u, lastColumn);
-      let column3 = min(column + 3u, lastColumn);
+      let columns = columnsFrom(column, 1u);
       for (var vector = lane; vector < params.vectors; vector += subgroupSize) {
         let group = vector * 4u / BITS;
         let scale = vec4f(
-          scaleOf(column, group),
-          scaleOf(column1, group),
-          scaleOf(column2, group),
-          scaleOf(column3, group),
+          scaleOf(columns.x, group),
+          scaleOf(columns.y, group),
+          scaleOf(columns.z, group),
+          scaleOf(columns.w, group),
         );
         addVector(
           &groupSums,
           vector * FOURS,
-          data[column * params.vectors + vector],
-          data[column1 * params.vectors + vector],
-          data[column2 * params.vectors + vector],
-          data[column3 * params.vectors + vector],
+          data[columns.x * params.vectors + vector],
+          data[columns.y * params.vectors + vector],
+          data[columns.z * params.vectors + vector],
+          data[columns.w * params.vectors + vector],
         );
         for (var row = 0u; row < ROWS; row++) {
           sums[row] = fma(scale, groupSums[row], sums[row]);
@@ -137,14 +150,17 @@ fn main(
       }
     }
     for (var row = 0u; row < ROWS; row++) {
-      let sum = subgroupAdd(sums[row]);
+      var results = subgroupAdd(sums[row]);
       sums[row] = vec4f();
+      if (GATED == 1u) { results = gated(results); }
       if (busy && lane == 0u && row < params.m) {
         let index = row * params.n + column;
-        out[index] = TypeOut(sum.x);
-        if (column + 1u <= lastColumn) { out[index + 1u] = TypeOut(sum.y); }
-        if (column + 2u <= lastColumn) { out[index + 2u] = TypeOut(sum.z); }
-        if (column + 3u <= lastColumn) { out[index + 3u] = TypeOut(sum.w); }
+        out[index] = TypeOut(results.x);
+        if (column + 1u < params.n) { out[index + 1u] = TypeOut(results.y); }
+        if (GATED == 0u) {
+          if (column + 2u < params.n) { out[index + 2u] = TypeOut(results.z); }
+          if (column + 3u < params.n) { out[index + 3u] = TypeOut(results.w); }
+        }
       }
     }
   }

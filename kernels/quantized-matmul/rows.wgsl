@@ -1,7 +1,8 @@
 // out[M,N] = x . Wt for M <= ROWS rows, ROWS at most 8, and a packed weight W[N,K] (kernels/quantize), for GPUs without subgroups: the
 // decode path, bound by reading the weight.
-// Grid: (columns / 4, spread over x and y). A workgroup makes ROWS x 4 outputs, its threads along K: each loads 128 bits
-// of each of four rows of W, neighbours next to each other.
+// With GATED = 1 out = silu(x . gate) * (x . up) for W of the rows of both, one behind the other: SwiGLU.
+// Grid: (outputs / 4, or / 2 with GATED, spread over x and y). A workgroup multiplies ROWS x 4 rows of W, its threads along K:
+// each loads 128 bits of each of the four, neighbours next to each other.
 // Workgroup memory: WORKGROUP_SIZE * (ROWS * 16 + 4) bytes (8.25 KiB at 64 threads, 8 rows).
 // Bytes: the packed weight once (18 for 32 q4 weights, 34 for 32 q8), x once a workgroup (from cache), out once.
 // Flops: 2 M N K. Sums first in a thread, then over the threads in a fixed order of two stages.
@@ -26,8 +27,8 @@ var<workgroup> parts: array<f32, WORKGROUP_SIZE>;
 
 // Vectors of four inputs in 128 bits of levels.
 const FOURS = 32u / BITS;
-// Outputs of a workgroup, of which WORKGROUP_SIZE is a multiple.
-const OUTPUTS = 4u * ROWS;
+// Sums of a workgroup, of which WORKGROUP_SIZE is a multiple.
+const SUMS = 4u * ROWS;
 
 // Levels without a conversion, which costs more than the rest on some GPUs: bits of a level, left where they are in the
 // mantissa of 2^23, make 2^23 + 16^i (level + 8); what is subtracted leaves 16^i level, exactly, and PLACE undoes 16^i.
@@ -92,37 +93,55 @@ fn addVector(sums: ptr<function, array<vec4f, ROWS>>, at: u32, b0: vec4u, b1: ve
   }
 }
 
+// Outputs a thread makes of four columns.
+const OUTPUTS = 4u / (1u + GATED);
+
+// Rows of W that a thread multiplies by: four outputs, `step` apart. With GATED = 1 W is the gate's rows and then as many
+// of up, and these are two of each. Past the end the last one is repeated; only stores are guarded.
+fn columnsFrom(column: u32, step: u32) -> vec4u {
+  let outputs = min(vec4u(column) + vec4u(0u, 1u, 2u, 3u) * step, vec4u(params.n - 1u));
+  if (GATED == 1u) { return vec4u(outputs.xy, outputs.xy + params.n); }
+  return outputs;
+}
+
+// SwiGLU; exp(80) is finite, and beyond it the result is zero in f32 anyway.
+fn gated(gate: f32, up: f32) -> f32 {
+  return gate / (1.0 + exp(min(-gate, 80.0))) * up;
+}
+
+// The sum that several threads made the parts of.
+fn sumOf(slot: u32) -> f32 {
+  var sum = 0.0;
+  for (var i = slot; i < WORKGROUP_SIZE; i += SUMS) { sum += parts[i]; }
+  return sum;
+}
+
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(
   @builtin(workgroup_id) workgroupId: vec3u,
   @builtin(num_workgroups) workgroupCount: vec3u,
   @builtin(local_invocation_index) thread: u32,
 ) {
-  let column = (workgroupId.x + workgroupId.y * workgroupCount.x) * 4u;
-  // Columns past the end repeat the last one; only the store is guarded.
-  let lastColumn = params.n - 1u;
-  let column0 = min(column, lastColumn);
-  let column1 = min(column + 1u, lastColumn);
-  let column2 = min(column + 2u, lastColumn);
-  let column3 = min(column + 3u, lastColumn);
+  let column = (workgroupId.x + workgroupId.y * workgroupCount.x) * OUTPUTS;
+  let columns = columnsFrom(column, 1u);
   var sums: array<vec4f, ROWS>;
   // Set to 0 by hand below: declared in the loop, it kept old values on lavapipe (Mesa 25.0.7).
   var groupSums: array<vec4f, ROWS>;
   for (var vector = thread; vector < params.vectors; vector += WORKGROUP_SIZE) {
     let group = vector * 4u / BITS;
     let scale = vec4f(
-      scaleOf(column0, group),
-      scaleOf(column1, group),
-      scaleOf(column2, group),
-      scaleOf(column3, group),
+      scaleOf(columns.x, group),
+      scaleOf(columns.y, group),
+      scaleOf(columns.z, group),
+      scaleOf(columns.w, group),
     );
     addVector(
       &groupSums,
       vector * FOURS,
-      data[column0 * params.vectors + vector],
-      data[column1 * params.vectors + vector],
-      data[column2 * params.vectors + vector],
-      data[column3 * params.vectors + vector],
+      data[columns.x * params.vectors + vector],
+      data[columns.y * params.vectors + vector],
+      data[columns.z * params.vectors + vector],
+      data[columns.w * params.vectors + vector],
     );
     for (var row = 0u; row < ROWS; row++) {
       sums[row] = fma(scale, groupSums[row], sums[row]);
@@ -131,19 +150,19 @@ fn main(
   }
   for (var row = 0u; row < ROWS; row++) { partials[row * WORKGROUP_SIZE + thread] = sums[row]; }
   workgroupBarrier();
-  // Thread t sums some threads' shares of output t % OUTPUTS; the first OUTPUTS threads join those parts.
-  let slot = thread % OUTPUTS;
-  let row = slot / 4u;
+  // Thread t adds up some threads' shares of sum t % SUMS; the first threads join those parts.
+  let slot = thread % SUMS;
   var part = 0.0;
-  for (var i = thread / OUTPUTS; i < WORKGROUP_SIZE; i += WORKGROUP_SIZE / OUTPUTS) {
-    part += partials[row * WORKGROUP_SIZE + i][slot % 4u];
+  for (var i = thread / SUMS; i < WORKGROUP_SIZE; i += WORKGROUP_SIZE / SUMS) {
+    part += partials[slot / 4u * WORKGROUP_SIZE + i][slot % 4u];
   }
   parts[thread] = part;
   workgroupBarrier();
-  let outColumn = column + slot % 4u;
-  if (thread < OUTPUTS && outColumn < params.n && row < params.m) {
-    var sum = 0.0;
-    for (var i = slot; i < WORKGROUP_SIZE; i += OUTPUTS) { sum += parts[i]; }
-    out[row * params.n + outColumn] = TypeOut(sum);
+  let output = thread % OUTPUTS;
+  let row = thread / OUTPUTS;
+  if (column + output < params.n && row < min(ROWS, params.m)) {
+    var result = sumOf(4u * row + output);
+    if (GATED == 1u) { result = gated(result, sumOf(4u * row + output + 2u)); }
+    out[row * params.n + column + output] = TypeOut(result);
   }
 }

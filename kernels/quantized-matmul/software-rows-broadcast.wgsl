@@ -1,7 +1,9 @@
 // out[M,N] = x . Wt for any M and a packed weight W[N,K] (kernels/quantize), for software adapters with subgroups of 4
 // lanes or more.
-// Grid: (columns / (4*LANES), spread over x and y; blocks of ROWS <= 8 rows in z). Tile: ROWS x 4 outputs a thread, lanes
-// along N. A lane walks down its own four rows of W and unpacks a level once for ROWS rows of x.
+// With GATED = 1 out = silu(x . gate) * (x . up) for W of the rows of both, one behind the other: SwiGLU.
+// Grid: (outputs / (4*LANES), or / (2*LANES) with GATED, spread over x and y; blocks of ROWS <= 8 rows in z). Tile:
+// ROWS x 4 products a thread, lanes along N. A lane walks down its own four rows of W and unpacks a level once for ROWS
+// rows of x.
 // Four lanes load four consecutive k of a row of x and hand them round by broadcasts: one load in place of four.
 // Workgroup memory: none. Bytes: the packed weight once for every block of rows (18 for 32 q4 weights, 34 for 32 q8), x
 // once a column tile, out once. Flops: 2 M N K.
@@ -90,6 +92,22 @@ fn addVector(sums: ptr<function, array<vec4f, ROWS>>, firstRow: u32, quad: u32, 
   }
 }
 
+// Outputs a thread makes of four columns.
+const OUTPUTS = 4u / (1u + GATED);
+
+// Rows of W that a thread multiplies by: four outputs, `step` apart. With GATED = 1 W is the gate's rows and then as many
+// of up, and these are two of each. Past the end the last one is repeated; only stores are guarded.
+fn columnsFrom(column: u32, step: u32) -> vec4u {
+  let outputs = min(vec4u(column) + vec4u(0u, 1u, 2u, 3u) * step, vec4u(params.n - 1u));
+  if (GATED == 1u) { return vec4u(outputs.xy, outputs.xy + params.n); }
+  return outputs;
+}
+
+// SwiGLU of two gates and two ups; exp(80) is finite, and beyond it the result is zero in f32 anyway.
+fn gated(sums: vec4f) -> vec4f {
+  return vec4f(sums.xy / (1.0 + exp(min(-sums.xy, vec2f(80.0)))) * sums.zw, 0.0, 0.0);
+}
+
 @compute @workgroup_size(LANES)
 fn main(
   @builtin(workgroup_id) workgroupId: vec3u,
@@ -97,10 +115,8 @@ fn main(
   @builtin(local_invocation_index) lane: u32,
 ) {
   let firstRow = workgroupId.z * ROWS;
-  let column = (workgroupId.x + workgroupId.y * workgroupCount.x) * 4u * LANES + lane;
-  // Rows and columns past the end repeat the last one; only stores are guarded.
-  let lastColumn = params.n - 1u;
-  let columns = min(vec4u(column) + vec4u(0u, 1u, 2u, 3u) * LANES, vec4u(lastColumn));
+  let column = (workgroupId.x + workgroupId.y * workgroupCount.x) * OUTPUTS * LANES + lane;
+  let columns = columnsFrom(column, LANES);
   let vectors = columns * params.groups * VECTORS;
   let words = columns * params.scaleWords;
   var sums: array<vec4f, ROWS>;
@@ -135,9 +151,11 @@ fn main(
   }
 
   for (var row = 0u; row < min(ROWS, params.m - firstRow); row++) {
-    for (var j = 0u; j < 4u; j++) {
+    var results = sums[row];
+    if (GATED == 1u) { results = gated(results); }
+    for (var j = 0u; j < OUTPUTS; j++) {
       let outColumn = column + j * LANES;
-      if (outColumn < params.n) { out[(firstRow + row) * params.n + outColumn] = TypeOut(sums[row][j]); }
+      if (outColumn < params.n) { out[(firstRow + row) * params.n + outColumn] = TypeOut(results[j]); }
     }
   }
 }

@@ -1,9 +1,10 @@
 import { describe, expect, test } from 'vitest';
 import type { DType, KernelTraits } from '../../kernels/core/types.js';
-import { matmul, matmulScratch } from '../../kernels/matmul/index.js';
+import { gatedMatmul, matmul, matmulScratch, offersGatedMatmul } from '../../kernels/matmul/index.js';
 import { matmulReference, type MatmulSizes } from '../../kernels/matmul/reference.js';
 import { addBias, linear, matmul as matmulOp } from '../../engine/ops/matmul.js';
 import { addBiasReference } from '../../kernels/elementwise/reference.js';
+import { swigluReference } from '../../kernels/swiglu/reference.js';
 import {
   checkGradients,
   dtypesToTest,
@@ -64,7 +65,53 @@ async function check(sizes: MatmulSizes, traits: Partial<KernelTraits>, types: r
   expectClose(out, expected, tolerance, `${JSON.stringify(sizes)} ${types.join(' ')}`);
 }
 
+/** `n` outputs of gates and ups, a weight of 2 n rows. */
+async function checkGated(
+  [m, n, depth]: readonly [number, number, number],
+  traits: Partial<KernelTraits>,
+  [typeX, typeWeight, typeOut]: readonly [DType, DType, DType],
+): Promise<void> {
+  const x = pseudoRandom(m * depth, 1);
+  const weight = pseudoRandom(2 * n * depth, 2);
+  const { out } = await runKernel({
+    inputs: {
+      x: { shape: [m, depth], data: x, dtype: typeX },
+      weight: { shape: [2 * n, depth], data: weight, dtype: typeWeight },
+    },
+    outputs: { out: { shape: [m, n], dtype: typeOut } },
+    calls: (t, given) => gatedMatmul({ ...given, ...traits }, { x: t.x, weight: t.weight, out: t.out }),
+  });
+  const [gate, up] = [0, 1].map((half) =>
+    matmulReference(
+      roundToDtype(x, typeX),
+      roundToDtype(weight.subarray(half * n * depth, (half + 1) * n * depth), typeWeight),
+      { m, n, depth, transposeB: true },
+    ),
+  );
+  const tolerance =
+    typeOut === 'f16' ? { absolute: 4e-3, relative: 2e-3 } : { absolute: 1e-6 * depth + 1e-6, relative: 1e-5 };
+  expectClose(out, swigluReference(gate, up), tolerance, `gated ${m} x ${depth} -> ${n}`);
+}
+
 describe.each(Object.entries(variants))('matmul, %s', (_, traits) => {
+  test('gates on awkward shapes, in f32 and f16', async () => {
+    if (!(await adapterHas(traits))) return;
+    for (const shape of [
+      [1, 1, 4],
+      [1, 33, 260],
+      [2, 5, 36],
+      [3, 67, 12],
+      [5, 2, 8],
+      [8, 35, 20],
+    ] as const) {
+      await checkGated(shape, traits, ['f32', 'f32', 'f32']);
+    }
+    if (traits.software) await checkGated([2, 9, 7], traits, ['f32', 'f32', 'f32']);
+    if (!(await dtypesToTest()).includes('f16')) return;
+    await checkGated([2, 9, 36], traits, ['f32', 'f16', 'f32']);
+    await checkGated([2, 9, 36], traits, ['f16', 'f16', 'f16']);
+  });
+
   test.each([
     ['A B', false, false],
     ['A Bt', false, true],
@@ -139,6 +186,19 @@ test('refuses operands that do not fit, naming them', async () => {
   expect(() =>
     matmul({ ...traits, software: true }, { a: of(9, 3), b: of(5, 3), out: of(9, 5), transposeB: true }),
   ).toThrow(/scratch/);
+});
+
+test('gates no more rows than it has a kernel for, nor an odd number of rows of a weight', async () => {
+  const { traits } = await testDevice();
+  const f32 = (shape: number[]) => ({ shape, dtype: 'f32' }) as const;
+  expect(offersGatedMatmul(traits, 9, 4)).toBe(false);
+  expect(offersGatedMatmul({ ...traits, software: false }, 1, 6)).toBe(false);
+  const refused = [
+    { x: f32([9, 4]), weight: f32([6, 4]), out: f32([9, 3]) },
+    { x: f32([1, 4]), weight: f32([5, 4]), out: f32([1, 2]) },
+    { x: f32([1, 4]), weight: f32([6, 4]), out: f32([1, 6]) },
+  ];
+  for (const operands of refused) expect(() => gatedMatmul(traits, operands)).toThrow('do not make a gated');
 });
 
 describe('gradients', () => {

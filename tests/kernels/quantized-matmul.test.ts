@@ -7,6 +7,7 @@ import {
   quantizedMatmulInputGradientReference,
   quantizedMatmulReference,
 } from '../../kernels/quantized-matmul/reference.js';
+import { swigluReference } from '../../kernels/swiglu/reference.js';
 import { quantizedLinear } from '../../engine/ops/quantized-linear.js';
 import {
   checkGradients,
@@ -63,12 +64,21 @@ function packedWeight(format: QuantizationFormat, n: number, k: number) {
   return { shapes, data, scales };
 }
 
+/** SwiGLU of rows that hold so many gates and as many ups. */
+function gatedReference(products: Float64Array, outputs: number): Float64Array {
+  const half = (first: number): Float64Array =>
+    products.filter((_, index) => index % (2 * outputs) >= first && index % (2 * outputs) < first + outputs);
+  return swigluReference(half(0), half(outputs));
+}
+
+/** `n` counts rows of the weight: twice the outputs of a gated product. */
 async function check(
   [m, n, k]: readonly [number, number, number],
   format: QuantizationFormat,
   traits: Partial<KernelTraits>,
   types: readonly [DType, DType] = ['f32', 'f32'],
   change: Partial<Pick<KernelCall, 'overrides' | 'grid'>> = {},
+  gated = false,
 ): Promise<Float32Array> {
   const weight = packedWeight(format, n, k);
   const [typeX, typeOut] = types;
@@ -79,18 +89,20 @@ async function check(
       data: { shape: weight.shapes.data, dtype: 'u32', data: weight.data },
       scales: { shape: weight.shapes.scales, dtype: 'u32', data: weight.scales },
     },
-    outputs: { out: { shape: [m, n], dtype: typeOut } },
+    outputs: { out: { shape: [m, gated ? Math.floor(n / 2) : n], dtype: typeOut } },
     calls: (t, given) => {
       const weightOf = { format, shape: [n, k], data: t.data, scales: t.scales };
-      const call = quantizedMatmul({ ...given, ...traits }, { x: t.x, weight: weightOf, out: t.out });
+      const call = quantizedMatmul({ ...given, ...traits }, { x: t.x, weight: weightOf, out: t.out, gated });
       return { ...call, ...change };
     },
   });
   const sizes = { m, n, k, format };
-  const expected = quantizedMatmulReference(roundToDtype(x, typeX), weight.data, weight.scales, sizes);
+  const products = quantizedMatmulReference(roundToDtype(x, typeX), weight.data, weight.scales, sizes);
   const largest = (format === 'q4' ? 8 : 128) / 16;
-  const tolerance = typeOut === 'f16' ? { absolute: 1e-3, relative: 1e-3 } : { absolute: 1e-7 * largest * k };
-  expectClose(out, expected, tolerance, `${format} ${m} x ${k} -> ${n}, ${types.join(' ')}`);
+  const rounding = 1e-7 * largest * k;
+  const [absolute, relative] = typeOut === 'f16' ? [1e-3, 1e-3] : gated ? [30 * rounding, 1e-4] : [rounding, 0];
+  const expected = gated ? gatedReference(products, n / 2) : products;
+  expectClose(out, expected, { absolute, relative }, `${format} ${m} x ${k} -> ${n}, ${types.join(' ')}`);
   return out;
 }
 
@@ -181,13 +193,37 @@ describe('quantizedLinear', () => {
   });
 });
 
+describe.each(Object.entries(variants))('gated quantized matmul, %s', (_, traits) => {
+  test.each(formats)('%s equals the reference on awkward shapes', async (format) => {
+    if (!(await adapterHas(traits))) return;
+    // Software adapters gate any number of rows. Twice as many rows of the weight as outputs.
+    const all = traits.software ? shapes : shapes.filter(([m]) => m <= 8);
+    for (const [m, n, k] of all) await check([m, 2 * n, k], format, traits, ['f32', 'f32'], {}, true);
+    if (!(await dtypesToTest()).includes('f16')) return;
+    await check([2, 10, 96], format, traits, ['f16', 'f16'], {}, true);
+  });
+});
+
+test('what cannot be gated is refused', async () => {
+  await expect(check([2, 5, 32], 'q4', { software: true }, ['f32', 'f32'], {}, true)).rejects.toThrow(
+    '2 rows by 5 outputs',
+  );
+  await expect(check([9, 4, 32], 'q4', { software: false }, ['f32', 'f32'], {}, true)).rejects.toThrow(
+    '9 rows by 4 outputs',
+  );
+});
+
 test('a workgroup with few subgroups makes its outputs in several turns', async () => {
   const traits = { software: false, subgroups: true };
   if (!(await adapterHas(traits))) return;
   for (const format of formats) {
     for (const m of [1, 3]) {
       for (const threads of [8, 16])
-        await check([m, 35, 288], format, traits, ['f32', 'f32'], { overrides: { WORKGROUP_SIZE: threads } });
+        for (const gated of [false, true]) {
+          const outputs = gated ? 70 : 35;
+          const overrides = { WORKGROUP_SIZE: threads };
+          await check([m, outputs, 288], format, traits, ['f32', 'f32'], { overrides }, gated);
+        }
     }
   }
 });

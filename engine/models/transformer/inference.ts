@@ -2,7 +2,6 @@ import type { Graph, Tensor } from '../../graph/index.js';
 import { attentionWithCache, turnAndCache, type KeyValueCache } from '../../ops/attention.js';
 import { addRmsNorm, rmsNorm } from '../../ops/rms-norm.js';
 import { slice } from '../../ops/slice.js';
-import { swigluOfHalves } from '../../ops/swiglu.js';
 import { headDimension, type TransformerConfig } from './config.js';
 import type { TokenRows } from './forward.js';
 import { joinedLinears, type TransformerWeights } from './weights.js';
@@ -45,8 +44,8 @@ export function transformerInference(
     const attended = attentionWithCache(graph, query, cache.layers[index], { heads, start, position });
     const mixed = weights.linear(`${layer}.self_attn.o_proj.weight`, unpadded(graph, config, attended));
     const between = addRmsNorm(graph, sum, mixed, norm(`${layer}.post_attention_layernorm`), epsilon);
-    const halves = weights.joined(named(joinedLinears.mlp), between.normed);
-    const down = weights.linear(`${layer}.mlp.down_proj.weight`, swigluOfHalves(graph, halves));
+    const gated = weights.gated(named(joinedLinears.mlp), between.normed);
+    const down = weights.linear(`${layer}.mlp.down_proj.weight`, gated);
     const last = index === config.num_hidden_layers - 1;
     const next = last ? 'model.norm' : `model.layers.${index + 1}.input_layernorm`;
     ({ sum, normed } = addRmsNorm(graph, between.sum, down, norm(next), epsilon));

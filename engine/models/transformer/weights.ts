@@ -1,9 +1,12 @@
 import type { Graph, Tensor } from '../../graph/index.js';
 import { embedding } from '../../ops/embedding.js';
+import { gatedLinear } from '../../ops/gated-linear.js';
 import { linear } from '../../ops/matmul.js';
 import { joinColumns } from '../../ops/slice.js';
+import { swigluOfHalves } from '../../ops/swiglu.js';
 import { ParameterStore } from '../../parameters.js';
 import { firstBindableRow, joinRows, rowView, type RowRange } from '../../rows.js';
+import type { GpuTensor } from '../../tensor.js';
 
 export type { RowRange };
 
@@ -29,6 +32,8 @@ export interface TransformerWeights {
   readonly linear: LinearLookup;
   /** The products of several linear layers with one input, side by side: [rows, sum of outs]. */
   readonly joined: (names: readonly string[], x: Tensor) => Tensor;
+  /** SwiGLU of the products of a gate and an up layer with one input, named in this order: [rows, out]. */
+  readonly gated: (names: readonly string[], x: Tensor) => Tensor;
   /** Tensors of a layer that training changes: what recomputed activations are differentiated by. */
   readonly trained: (layer: number) => readonly Tensor[];
 }
@@ -50,11 +55,16 @@ export function bindWeights(graph: Graph, weights: ModelWeights): TransformerWei
 /** The parameters of a store; layers that lie one behind another there are joined without a copy. */
 export function storeWeights(graph: Graph, store: ParameterStore): TransformerWeights {
   const plain = plainWeights(graph, storeLookup(graph, store));
+  const whole = (names: readonly string[]): GpuTensor | undefined => joinRows(names.map((name) => store.tensor(name)));
   return {
     ...plain,
     joined: (names, x) => {
-      const weight = joinRows(names.map((name) => store.tensor(name)));
+      const weight = whole(names);
       return weight === undefined ? plain.joined(names, x) : linear(graph, x, graph.bind(weight));
+    },
+    gated: (names, x) => {
+      const weight = whole(names);
+      return weight === undefined ? plain.gated(names, x) : gatedLinear(graph, x, graph.bind(weight));
     },
   };
 }
@@ -75,19 +85,20 @@ export function plainWeights(graph: Graph, parameter: ParameterLookup): Transfor
     parameter,
     embed: (ids, paddingId) => embedding(graph, ids, parameter(embeddingTable), { paddingId, dtype: 'f32' }),
     linear: linearOf,
-    joined: joinProducts(graph, linearOf),
+    ...productsApart(graph, linearOf),
     trained: (layer) =>
       [...layerNorms, ...layerLinears].map((part) => parameter(`model.layers.${layer}.${part}.weight`)),
   };
 }
 
-/** {@link TransformerWeights.joined} for weights that lie apart: a product each, copied side by side. */
-export function joinProducts(graph: Graph, linear: LinearLookup): TransformerWeights['joined'] {
-  return (names, x) =>
+/** What several layers make of one input, for weights that lie apart: a product each, copied side by side. */
+export function productsApart(graph: Graph, linear: LinearLookup): Pick<TransformerWeights, 'joined' | 'gated'> {
+  const joined = (names: readonly string[], x: Tensor): Tensor =>
     joinColumns(
       graph,
       names.map((name) => linear(name, x)),
     );
+  return { joined, gated: (names, x) => swigluOfHalves(graph, joined(names, x)) };
 }
 
 /** Hub name of the table of token embeddings. */

@@ -5,7 +5,7 @@ import { linear } from '../../../ops/matmul.js';
 import type { GpuTensor } from '../../../tensor.js';
 import {
   bindWeights,
-  joinProducts,
+  productsApart,
   type LinearLookup,
   type ModelWeights,
   type TransformerWeights,
@@ -46,7 +46,7 @@ export function withAdapters(base: ModelWeights, adapters: LoraAdapters, dropout
         parameter: weights.parameter,
         embed: weights.embed,
         linear: adapted,
-        joined: joinProducts(graph, adapted),
+        ...productsApart(graph, adapted),
         trained: (layer) =>
           [...pairs.values()]
             .filter(({ base: name }) => name.startsWith(`model.layers.${layer}.`))
