@@ -12,6 +12,7 @@ import {
   memorySource,
   openCheckpoint,
   openHubFolder,
+  readAhead,
   storeTensors,
   writeModel,
   type ByteSource,
@@ -287,6 +288,12 @@ describe('models from the hub', () => {
     expect((await pack())?.kind).toBe('written');
     expect(checks).toHaveLength(4);
     expect(checks.filter(({ compared }) => compared)).toEqual([]);
+  });
+
+  test('read in windows are compared where a window holds a file', async () => {
+    const { parameters } = await loadTransformer(await testDevice(), readAhead(await folder()));
+    parameters.destroy();
+    expect(checks.filter(({ path, compared }) => compared && path.endsWith('.safetensors'))).not.toEqual([]);
   });
 
   test('read in another order say that they were not compared', async () => {
