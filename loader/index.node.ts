@@ -2,7 +2,8 @@
 export * from './index.js';
 export { diskFolder } from './folder.node.js';
 export { openHubFolder } from './hub/folder.node.js';
-export type { HubFile, HubFolder, HubOptions } from './hub/folder.node.js';
+export type { HubCheck, HubFile, HubFolder, HubOptions } from './hub/folder.node.js';
+export type { ListedHash } from './hub/hash.node.js';
 export { openFileSource } from './source.node.js';
 export { defaultCacheFolder, diskCache } from './cache/disk.node.js';
 export { diskFileSystem, replaceFile } from './atomic.node.js';

@@ -9,7 +9,7 @@ import type { Emu3Config } from './config/transformer.js';
 import type { Emu3VisionVQConfig } from './config/vision.js';
 import type { ModelFolder } from './folder.js';
 import { openTransformer, openVisionTokenizer } from './model.js';
-import { fillTensors, Transfer, type TransferOptions } from './transfer.js';
+import { fillTensors, inFileOrder, Transfer, type TransferOptions } from './transfer.js';
 
 export interface LoadOptions extends TransferOptions {
   /** Also hold gradients and optimiser moments. */
@@ -84,12 +84,18 @@ export async function loadQuantizedTransformer(
   const { config, checkpoint } = await openTransformer(folder, options);
   try {
     const shapes = transformerTensorShapes(config);
-    const pack = (): Promise<QuantizedParameters> => {
+    const pack = async (): Promise<QuantizedParameters> => {
       const transfer = new Transfer(device, checkpoint, shapes.keys(), options);
-      return QuantizedParameters.build(device, shapes, options.format ?? 'q4', {
+      const parameters = await QuantizedParameters.build(device, shapes, options.format ?? 'q4', {
+        order: inFileOrder(checkpoint, shapes.keys()),
         write: (name, tensor) => transfer.fill(name, tensor),
         pack: (name, weight) => transfer.pack(name, weight),
       });
+      await guard(
+        () => checkpoint.verify(options),
+        () => parameters.destroy(),
+      );
+      return parameters;
     };
     const { cache, cacheFrom = 0 } = options;
     const fileBytes = (): number =>
@@ -118,12 +124,18 @@ export async function loadVisionTokenizer(
     const weights = VisionWeights.create(device, visionTensorShapes(config), options);
     await guard(
       async () => {
-        await fillTensors(device, checkpoint, weights.names, (name) => weights.tensor(name), options);
-        for (const name of weights.batchesTracked.keys()) {
-          if (!checkpoint.tensors.has(name)) continue;
+        const counters = [...weights.batchesTracked.keys()].filter((name) => checkpoint.tensors.has(name));
+        const transfer = new Transfer(device, checkpoint, weights.names, options);
+        for (const name of inFileOrder(checkpoint, [...weights.names, ...counters])) {
+          if (!weights.batchesTracked.has(name)) {
+            await transfer.fill(name, weights.tensor(name));
+            continue;
+          }
           const [batches] = await checkpoint.readInt32(name, options);
           if (batches !== undefined) weights.setBatchesTracked(name, batches);
         }
+        await checkpoint.verify(options);
+        await device.finish();
       },
       () => weights.destroy(),
     );

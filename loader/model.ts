@@ -59,6 +59,7 @@ export function canonicalCheckpoint(checkpoint: Checkpoint, family?: 'transforme
     stream: (name, tileBytes, options) => checkpoint.stream(find(name), tileBytes, options),
     readFloat32: async (name, options) => checkpoint.readFloat32(find(name), options),
     readInt32: async (name, options) => checkpoint.readInt32(find(name), options),
+    verify: (options) => checkpoint.verify(options),
     close: () => checkpoint.close(),
   };
 }

@@ -27,6 +27,7 @@ function readAheadSource(source: ByteSource, windowBytes: number): ByteSource {
     name: source.name,
     size: source.size,
     ...(source.version !== undefined && { version: source.version }),
+    ...(source.verify && { verify: source.verify.bind(source) }),
     read: async (offset, length, signal) => {
       assertRange(source, offset, length);
       if (length >= windowBytes) return source.read(offset, length, signal);

@@ -13,6 +13,12 @@ export interface ByteSource {
   /** Changes with the content, where the place can tell: an entity tag, or the time of the last change. */
   readonly version?: string;
   read(offset: number, length: number, signal?: AbortSignal): Promise<Uint8Array>;
+  /**
+   * Where the place tells a hash: called when all has been read that is wanted, it reads a small rest too, so that the whole
+   * can be compared.
+   * @throws Emu3Error `format` for another content, and as `read`.
+   */
+  verify?(signal?: AbortSignal): Promise<void>;
   close(): Promise<void>;
 }
 

@@ -24,7 +24,13 @@ export const tileBytes = 4 << 20;
 /** Bytes sent to the GPU before the host waits for it, so that copies under way do not pile up. */
 const bytesInFlight = 128 << 20;
 
-/** Streams the tensors of these names to the GPU, widened to f32 and checked to be finite. */
+/** Names in the order in which the files hold their tensors: what is read in order can be hashed on its way. */
+export function inFileOrder(checkpoint: Checkpoint, names: Iterable<string>): string[] {
+  const places = new Map([...checkpoint.tensors.keys()].map((name, place) => [name, place]));
+  return [...names].sort((a, b) => (places.get(a) ?? 0) - (places.get(b) ?? 0));
+}
+
+/** Streams the tensors of these names to the GPU, widened to f32 and checked to be finite, and verifies the files. */
 export async function fillTensors(
   device: Device,
   checkpoint: Checkpoint,
@@ -33,7 +39,8 @@ export async function fillTensors(
   options: TransferOptions,
 ): Promise<void> {
   const transfer = new Transfer(device, checkpoint, names, options);
-  for (const name of names) await transfer.fill(name, tensorOf(name));
+  for (const name of inFileOrder(checkpoint, names)) await transfer.fill(name, tensorOf(name));
+  await checkpoint.verify(options);
   await device.finish();
 }
 

@@ -5,6 +5,7 @@ import { Emu3Error } from '../../kernels/core/errors.js';
 import { diskFolder, openHubFolder, type ModelFolder } from '../../loader/index.node.js';
 import { subfolder } from '../../loader/folder.js';
 import { isRecord, parseJsonObject } from '../../loader/json.js';
+import type { Terminal } from './terminal.js';
 
 /** Folder of the vision tokenizer inside a folder that holds a whole model. */
 export const visionFolderName = 'vision_tokenizer';
@@ -46,8 +47,8 @@ export function shippedModel(): string {
  *   the hub that `HF_ENDPOINT` names, opened with the token of `HF_TOKEN`.
  * @throws Emu3Error `missing` when there is no config.json, `config` when it cannot be read, and of `openHubFolder`.
  */
-export async function findModel(path: string = shippedModel(), signal?: AbortSignal): Promise<ModelParts> {
-  const folder = await openPlace(path, signal);
+export async function findModel(path: string = shippedModel(), terminal: Terminal): Promise<ModelParts> {
+  const folder = await openPlace(path, terminal);
   const inner = subfolder(folder, visionFolderName);
   const hasInner = await inner.exists(configFile);
   if (!(await folder.exists(configFile))) {
@@ -64,7 +65,7 @@ export async function findModel(path: string = shippedModel(), signal?: AbortSig
   return { path, transformer: folder, vision: hasInner ? inner : undefined };
 }
 
-async function openPlace(path: string, signal: AbortSignal | undefined): Promise<ModelFolder> {
+async function openPlace(path: string, terminal: Terminal): Promise<ModelFolder> {
   const [, repository, revision] = /^([\w.-]+\/[\w.-]+?)(?:@([\w./-]+))?$/.exec(path) ?? [];
   if (repository === undefined || repository.startsWith('.') || existsSync(path)) return diskFolder(path);
   const { HF_ENDPOINT, HF_TOKEN } = process.env;
@@ -72,7 +73,10 @@ async function openPlace(path: string, signal: AbortSignal | undefined): Promise
     ...(revision !== undefined && { revision }),
     ...(HF_ENDPOINT !== undefined && HF_ENDPOINT !== '' && { hubUrl: HF_ENDPOINT }),
     ...(HF_TOKEN !== undefined && HF_TOKEN !== '' && { accessToken: HF_TOKEN }),
-    ...(signal && { signal }),
+    signal: terminal.signal,
+    onCheck: ({ path: file, compared }) => {
+      if (!compared) terminal.err(`${file}: not compared with its hash on the hub\n`);
+    },
   });
 }
 

@@ -14,11 +14,10 @@ export async function withModel<Result>(
   choice: ModelChoice,
   use: (emu3: Emu3, device: Device) => Promise<Result>,
 ): Promise<Result> {
-  const { signal } = terminal;
-  const parts = await findModel(choice.model, signal);
+  const parts = await findModel(choice.model, terminal);
   const folder = requireTransformer(parts);
   const visionFolder =
-    choice.vision === undefined ? requireVision(parts) : requireVision(await findModel(choice.vision, signal));
+    choice.vision === undefined ? requireVision(parts) : requireVision(await findModel(choice.vision, terminal));
   const cache = choice.cache === false ? undefined : diskCache();
   return withDevice(terminal, choice, async (device) => {
     // A software adapter's memory is this machine's.

@@ -87,6 +87,8 @@ async function answer(
     'content-length': Math.max(0, end - start + 1),
     'accept-ranges': 'bytes',
     'cache-control': 'no-store',
+    // Tells the loader whether a packed model that it keeps is of this file.
+    etag: `"${found.size}-${found.mtimeMs}"`,
     ...(range && { 'content-range': `bytes ${start}-${end}/${found.size}` }),
   });
   if (request.method === 'HEAD' || found.size === 0) response.end();

@@ -62,8 +62,10 @@ export function chooseFormats(
   return chosen;
 }
 
-/** How parameters get their values, in the order of their shapes. */
+/** How parameters get their values. */
 export interface FillParameters {
+  /** All names in the order in which they are filled; default that of the shapes. */
+  order?: readonly string[];
   write(name: string, tensor: GpuTensor): Promise<void> | void;
   pack(name: string, weight: QuantizedWeight): Promise<QuantizationError>;
 }
@@ -159,10 +161,15 @@ export class QuantizedParameters implements WeightBinding {
           weights.set(name, weight);
         }
       }
-      for (const name of shapes.keys()) {
+      const found = new Map<string, QuantizationError>();
+      for (const name of fill.order ?? shapes.keys()) {
         const weight = weights.get(name);
-        if (weight) errors.set(name, await fill.pack(name, weight));
+        if (weight) found.set(name, await fill.pack(name, weight));
         else await fill.write(name, full.tensor(name));
+      }
+      for (const name of formats.keys()) {
+        const error = found.get(name);
+        if (error) errors.set(name, error);
       }
       await device.finish();
       return parameters;

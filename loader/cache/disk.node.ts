@@ -5,9 +5,7 @@ import { Emu3Error } from '../../kernels/core/errors.js';
 import { diskFileSystem, replaceFile } from '../atomic.node.js';
 import { fileError, isNotFound } from '../io-error.node.js';
 import { openFileSource } from '../source.node.js';
-import type { CacheEntry, CacheStore } from './store.js';
-
-const ending = '.safetensors';
+import { entryFile, entryKey, type CacheEntry, type CacheStore } from './store.js';
 
 /** The user's cache folder: `EMU3_CACHE`, or where the system keeps caches. */
 export function defaultCacheFolder(environment: NodeJS.ProcessEnv = process.env): string {
@@ -20,22 +18,15 @@ export function defaultCacheFolder(environment: NodeJS.ProcessEnv = process.env)
 
 /** Packed models as files of a folder, which is made when the first is written. Several processes may share it. */
 export function diskCache(folder: string = defaultCacheFolder()): CacheStore {
-  const pathOf = (key: string): string => {
-    if (/^[\w-]+$/.test(key)) return join(folder, key + ending);
-    throw new Emu3Error(`"${key.slice(0, 80)}" is no key of a packed model.`, {
-      code: 'argument',
-      where: folder,
-      fix: 'Give a key as it is listed.',
-    });
-  };
+  const pathOf = (key: string): string => join(folder, entryFile(key, folder));
   return {
     name: folder,
     list: async () => {
       const entries: CacheEntry[] = [];
       for (const file of await names(folder)) {
-        const found = await statOf(join(folder, file));
-        const key = file.slice(0, -ending.length);
-        if (found) entries.push({ key, bytes: found.size, modified: found.mtime });
+        const key = entryKey(file);
+        const found = key === undefined ? undefined : await statOf(join(folder, file));
+        if (key !== undefined && found) entries.push({ key, bytes: found.size, modified: found.mtime });
       }
       return entries;
     },
@@ -71,7 +62,7 @@ export function diskCache(folder: string = defaultCacheFolder()): CacheStore {
 
 async function names(folder: string): Promise<string[]> {
   try {
-    return (await readdir(folder)).filter((name) => name.endsWith(ending)).sort();
+    return (await readdir(folder)).sort();
   } catch (error) {
     if (isNotFound(error)) return [];
     throw fileError(error, folder, 'read');

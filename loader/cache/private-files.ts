@@ -1,8 +1,6 @@
 import { Emu3Error } from '../../kernels/core/errors.js';
 import { blobSource } from '../source.js';
-import type { CacheEntry, CacheStore } from './store.js';
-
-const ending = '.safetensors';
+import { entryFile, entryKey, type CacheEntry, type CacheStore } from './store.js';
 
 /**
  * Packed models in the browser's origin-private file system (File System Standard, WHATWG).
@@ -28,15 +26,16 @@ export async function privateFileCache(folder = 'emu3-webgpu'): Promise<CacheSto
     list: async () => {
       const entries: CacheEntry[] = [];
       for await (const [file, handle] of place.entries()) {
-        if (!file.endsWith(ending) || !isFile(handle)) continue;
+        const key = entryKey(file);
+        if (key === undefined || !isFile(handle)) continue;
         const { size, lastModified } = await handle.getFile();
-        entries.push({ key: file.slice(0, -ending.length), bytes: size, modified: new Date(lastModified) });
+        entries.push({ key, bytes: size, modified: new Date(lastModified) });
       }
       return entries.sort((a, b) => (a.key < b.key ? -1 : 1));
     },
     open: async (key) => {
       try {
-        const handle = await place.getFileHandle(key + ending);
+        const handle = await place.getFileHandle(entryFile(key, name));
         return blobSource(`${name}/${key}`, await handle.getFile());
       } catch (error) {
         if (isNamed(error, 'NotFoundError')) return undefined;
@@ -44,22 +43,23 @@ export async function privateFileCache(folder = 'emu3-webgpu'): Promise<CacheSto
       }
     },
     write: async (key, content) => {
+      const file = entryFile(key, name);
       let stream: FileSystemWritableFileStream | undefined;
       try {
-        const handle = await place.getFileHandle(key + ending, { create: true });
+        const handle = await place.getFileHandle(file, { create: true });
         // What is written appears under the name when the stream is closed.
         stream = await handle.createWritable();
         for await (const piece of content) await stream.write(piece as FileSystemWriteChunkType);
         await stream.close();
       } catch (error) {
         await stream?.abort().catch(() => undefined);
-        await dropEmpty(place, key + ending);
+        await dropEmpty(place, file);
         throw storageError(error, name);
       }
     },
     remove: async (key) => {
       try {
-        await place.removeEntry(key + ending);
+        await place.removeEntry(entryFile(key, name));
         return true;
       } catch (error) {
         if (isNamed(error, 'NotFoundError')) return false;

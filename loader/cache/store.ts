@@ -1,4 +1,7 @@
+import { Emu3Error } from '../../kernels/core/errors.js';
 import type { ByteSource } from '../source.js';
+
+const ending = '.safetensors';
 
 /** A packed model that is kept. */
 export interface CacheEntry {
@@ -23,4 +26,19 @@ export interface CacheStore {
   write(key: string, content: AsyncIterable<Uint8Array>): Promise<void>;
   /** @returns whether there was one. */
   remove(key: string): Promise<boolean>;
+}
+
+/** The file of an entry. @throws Emu3Error `argument` for a key that is none. */
+export function entryFile(key: string, where: string): string {
+  if (/^[\w-]+$/.test(key)) return key + ending;
+  throw new Emu3Error(`"${key.slice(0, 80)}" is no key of a packed model.`, {
+    code: 'argument',
+    where,
+    fix: 'Give a key as it is listed.',
+  });
+}
+
+/** The key of an entry's file; undefined for other files. */
+export function entryKey(file: string): string | undefined {
+  return file.endsWith(ending) ? file.slice(0, -ending.length) : undefined;
 }

@@ -100,8 +100,13 @@ export async function httpExists(url: string, options: HttpOptions = {}): Promis
   }
 }
 
-/** The whole of a small text file. @throws Emu3Error `missing`, `io` or `aborted`. */
+/** The whole of a small text file. @throws Emu3Error as {@link httpContent}. */
 export async function httpText(url: string, options: HttpOptions = {}): Promise<string> {
+  return new TextDecoder().decode(await httpContent(url, options));
+}
+
+/** The whole of a small file. @throws Emu3Error `missing`, `io` or `aborted`. */
+export async function httpContent(url: string, options: HttpOptions = {}): Promise<Uint8Array> {
   return withRetries(
     async () => {
       const response = await request(url, undefined, options);
@@ -110,7 +115,7 @@ export async function httpText(url: string, options: HttpOptions = {}): Promise<
         throw missingError(url, response.status);
       }
       try {
-        return await response.text();
+        return new Uint8Array(await response.arrayBuffer());
       } catch (cause) {
         throwIfAborted(options.signal, url);
         throw new PassingError(networkError(url, cause));

@@ -1,8 +1,9 @@
-import { HubApiError, listFiles, modelInfo } from '@huggingface/hub';
+import { HubApiError, listFiles, modelInfo, type ListFileEntry } from '@huggingface/hub';
 import { Emu3Error, throwIfAborted } from '../../kernels/core/errors.js';
 import { namesIn, type ModelFolder } from '../folder.js';
 import { attempt, networkError, statusError, withRetries, type HttpOptions } from '../http/request.js';
-import { httpText, openHttpSource } from '../http/source.js';
+import { httpContent, openHttpSource } from '../http/source.js';
+import { compareContent, hashedSource, type ListedHash } from './hash.node.js';
 
 export interface HubOptions extends HttpOptions {
   /** Branch, tag or commit; default `main`. */
@@ -11,14 +12,23 @@ export interface HubOptions extends HttpOptions {
   accessToken?: string;
   /** Of a mirror; default https://huggingface.co. */
   hubUrl?: string;
+  /** Told of every file that has been read whether its content could be compared with its listed hash, and is the listed one. */
+  onCheck?: (check: HubCheck) => void;
+}
+
+/** Whether a file's content was found to be the listed one. */
+export interface HubCheck {
+  readonly path: string;
+  /** False where the listing has no hash, or where much of the file was skipped or read in another order. */
+  readonly compared: boolean;
 }
 
 /** What the hub says about a file. */
 export interface HubFile {
   /** Bytes. */
   readonly size: number;
-  /** SHA-256 of the content in hexadecimal, of files in large-file storage. */
-  readonly sha256: string | undefined;
+  /** Of the content: SHA-256 of files in large-file storage, Git's of others; undefined where the listing has neither. */
+  readonly hash: ListedHash | undefined;
 }
 
 /** A model on the hub at one commit, so that files that are replaced meanwhile do not mix. */
@@ -32,15 +42,16 @@ const defaultHub = 'https://huggingface.co';
 
 /**
  * Opens a model of the hub: the revision is resolved to a commit and its files are listed; content is read with range
- * requests when it is asked for, its size compared with the listing. In Node, as the hub's client cannot be bundled for
+ * requests when it is asked for, its size and its hash compared with the listing ({@link hashedSource}). In Node, as the hub's client cannot be bundled for
  * browsers; `urlFolder` reads there.
  *
  * @param repository `owner/name`.
  * @throws Emu3Error `argument` for a name of another form, `missing` for a model or revision that is not there, `io` when
- *   the hub cannot be reached or refuses, with its own words, `format` for an answer that is none, `aborted`.
+ *   the hub cannot be reached or refuses, with its own words, `format` for an answer that is none, `aborted`. Reading
+ *   throws `format` for a content that is not the listed one.
  */
 export async function openHubFolder(repository: string, options: HubOptions = {}): Promise<HubFolder> {
-  const { revision = 'main', accessToken, signal } = options;
+  const { revision = 'main', accessToken, signal, onCheck } = options;
   const hubUrl = (options.hubUrl ?? defaultHub).replace(/\/$/, '');
   if (!/^[\w.-]+\/[\w.-]+$/.test(repository)) {
     throw new Emu3Error(`"${repository.slice(0, 120)}" is no name of a model on the hub.`, {
@@ -57,7 +68,7 @@ export async function openHubFolder(repository: string, options: HubOptions = {}
     const { sha } = await modelInfo({ ...call, name: repository, revision, additionalFields: ['sha'] });
     const found = new Map<string, HubFile>();
     for await (const entry of listFiles({ ...call, repo: repository, revision: sha, recursive: true })) {
-      if (entry.type === 'file') found.set(entry.path, { size: entry.size, sha256: entry.lfs?.oid });
+      if (entry.type === 'file') found.set(entry.path, { size: entry.size, hash: listedHash(entry) });
     }
     return { commit: sha, files: found };
   });
@@ -81,11 +92,25 @@ export async function openHubFolder(repository: string, options: HubOptions = {}
     list: (inside) => Promise.resolve(namesIn(files.keys(), inside)),
     exists: (path) => Promise.resolve(files.has(path)),
     readText: async (path, given) => {
-      known(path);
-      return httpText(address(path), withSignal(given));
+      const { hash } = known(path);
+      const content = await httpContent(address(path), withSignal(given));
+      if (hash) compareContent(content, hash, address(path));
+      onCheck?.({ path, compared: hash !== undefined });
+      return new TextDecoder().decode(content);
     },
-    open: async (path, given) => openHttpSource(address(path), { ...withSignal(given), size: known(path).size }),
+    open: async (path, given) => {
+      const { size, hash } = known(path);
+      const source = await openHttpSource(address(path), { ...withSignal(given), size });
+      const tell = (compared: boolean): void => onCheck?.({ path, compared });
+      if (hash) return hashedSource(source, hash, tell);
+      return { ...source, verify: () => Promise.resolve().then(() => tell(false)) };
+    },
   };
+}
+
+function listedHash({ oid, lfs }: ListFileEntry): ListedHash | undefined {
+  const [kind, value, digits] = lfs ? (['sha256', lfs.oid, 64] as const) : (['git', oid, 40] as const);
+  return value?.length === digits && /^[\da-f]+$/.test(value) ? { kind, value } : undefined;
 }
 
 /** A fetch for the hub client that waits and asks again where that may help. */

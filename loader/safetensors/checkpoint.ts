@@ -13,6 +13,7 @@ export const INDEX_FILE = 'model.safetensors.index.json';
 export interface Checkpoint {
   /** The folder, for messages. */
   readonly name: string;
+  /** File by file, in the order of their bytes. */
   readonly tensors: ReadonlyMap<string, TensorInfo>;
   readonly metadata: ReadonlyMap<string, string>;
   /** Tells this content of the files from any other; undefined where their place cannot. */
@@ -25,6 +26,11 @@ export interface Checkpoint {
   readFloat32(name: string, options?: FloatReadOptions): Promise<Float32Array>;
   /** An integer tensor as int32. */
   readInt32(name: string, options?: ReadOptions): Promise<Int32Array>;
+  /**
+   * To be called when all has been read that is wanted: compares the files with the hashes that their place tells, if any.
+   * @throws Emu3Error `format` for another content, `io`, `aborted`.
+   */
+  verify(options?: ReadOptions): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -159,6 +165,9 @@ function checkpointOf(name: string, files: readonly SafetensorsFile[]): Checkpoi
     stream: (tensor, tileBytes, options) => owner(tensor).stream(tensor, tileBytes, options),
     readFloat32: async (tensor, options) => owner(tensor).readFloat32(tensor, options),
     readInt32: async (tensor, options) => owner(tensor).readInt32(tensor, options),
+    verify: async (options) => {
+      for (const file of files) await file.verify(options);
+    },
     close: async () => {
       for (const file of files) await file.close();
     },

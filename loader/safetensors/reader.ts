@@ -117,6 +117,11 @@ export class SafetensorsFile {
     return decodeToInt32(info.dtype, await this.readRaw(name, options), tensorLabel(this.name, name));
   }
 
+  /** Compares the file with the hash that its place tells, if any. @throws Emu3Error see {@link ByteSource}. */
+  async verify(options: ReadOptions = {}): Promise<void> {
+    await this.source.verify?.(options.signal);
+  }
+
   close(): Promise<void> {
     return this.source.close();
   }

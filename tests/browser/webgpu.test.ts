@@ -50,6 +50,10 @@ test('the server gives byte ranges and nothing outside its folder', async () => 
   try {
     const part = await fetch(`${server.url}/model/data.bin`, { headers: { range: 'bytes=2-4' } });
     expect([part.status, part.headers.get('content-range'), await part.text()]).toEqual([206, 'bytes 2-4/10', '234']);
+    const tag = part.headers.get('etag');
+    expect(tag).toMatch(/^"10-/);
+    await writeFile(join(folder, 'data.bin'), '01234567890');
+    expect((await fetch(`${server.url}/model/data.bin`)).headers.get('etag')).not.toBe(tag);
     expect((await fetch(`${server.url}/model/data.bin`, { headers: { range: 'bytes=99-' } })).status).toBe(416);
     expect((await fetch(`${server.url}/model/none`)).status).toBe(404);
     expect((await fetch(`${server.url}/model/%2e%2e%2f%2e%2e%2fetc/hostname`)).status).toBe(404);

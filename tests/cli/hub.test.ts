@@ -40,6 +40,7 @@ describe('models by their names on the hub', () => {
     const { picture } = await draw(model);
     const fromHub = await draw(hub.repository);
     expect(fromHub.picture.equals(picture)).toBe(true);
+    expect(fromHub.err).not.toContain('not compared');
     expect(hub.seen.every(({ token }) => token === 'Bearer hf_secret')).toBe(true);
     expect((await draw(`${hub.repository}@v1`, '--vision', join(model, 'vision_tokenizer'))).picture).toEqual(picture);
 
@@ -52,6 +53,13 @@ describe('models by their names on the hub', () => {
     const { code, out } = await cli(['inspect', hub.repository, '--json', '--no-tensors']);
     expect(code).toBe(0);
     expect(JSON.parse(out)).toMatchObject({ model: hub.repository });
+  });
+
+  it('whose listing has no hashes say that nothing was compared', async () => {
+    hub.hashless = true;
+    const { code, err } = await cli(['inspect', hub.repository]);
+    hub.hashless = false;
+    expect([code, err]).toEqual([0, expect.stringContaining('config.json: not compared with its hash') as unknown]);
   });
 
   it('that are not there are an error with the words of the hub', async () => {

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { encodeSafetensors, openCheckpoint, openHubFolder } from '../../loader/index.node.js';
-import { TestHub } from '../support/hub.js';
+import { gitHash, sha256, TestHub } from '../support/hub.js';
 import { expectError, rejection } from './support.js';
 
 const hub = new TestHub();
@@ -33,8 +33,11 @@ describe('models on the hub', () => {
   test('are listed at a commit and read in ranges, across shards', async () => {
     const folder = await openHubFolder(repository, { hubUrl: `${hubUrl}/`, revision: 'v1' });
     expect(folder.commit).toBe(commit);
-    expect(folder.files.get('model-00001-of-00002.safetensors')?.sha256).toBe('c'.repeat(64));
-    expect(folder.files.get('config.json')).toEqual({ size: 18, sha256: undefined });
+    const [shard, config] = ['model-00001-of-00002.safetensors', 'config.json'];
+    const [listedShard, listedConfig] = [shard, config].map((name) => folder.files.get(name));
+    expect(listedShard?.hash).toEqual({ kind: 'sha256', value: sha256(files.get(shard) ?? new Uint8Array()) });
+    const git = gitHash(files.get(config) ?? new Uint8Array());
+    expect(listedConfig).toEqual({ size: 18, hash: { kind: 'git', value: git } });
     expect(await folder.list?.()).not.toContain('vision_tokenizer/config.json');
     expect(await folder.list?.('vision_tokenizer')).toEqual(['config.json']);
     expect(await folder.exists('vision_tokenizer/config.json')).toBe(true);

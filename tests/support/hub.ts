@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { createServer } from 'node:http';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 
@@ -9,6 +10,10 @@ export class TestHub {
   readonly files = new Map<string, Uint8Array>();
   /** Sizes of the listing that differ from those of the files. */
   readonly lies = new Map<string, number>();
+  /** Contents that are sent in place of the listed ones. */
+  readonly damaged = new Map<string, Uint8Array>();
+  /** Lists no hashes that are any. */
+  hashless = false;
   seen: { path: string; token: string | undefined }[] = [];
   /** Answers before the hub does, or leaves it to the hub. */
   before: (request: IncomingMessage, response: ServerResponse) => boolean = () => false;
@@ -27,7 +32,7 @@ export class TestHub {
   }
 
   private answer(request: IncomingMessage, response: ServerResponse): void {
-    const { files, lies, repository, commit } = this;
+    const { files, lies, damaged, repository, commit } = this;
     const path = new URL(request.url ?? '', 'http://hub').pathname;
     this.seen.push({ path, token: request.headers.authorization });
     if (this.before(request, response)) return;
@@ -47,22 +52,38 @@ export class TestHub {
           type: 'file',
           path: name,
           size: lies.get(name) ?? content.length,
-          oid: 'a',
+          oid: this.hashless ? 'a' : gitHash(content),
           ...(name.endsWith('.safetensors') && {
-            lfs: { oid: 'c'.repeat(64), size: content.length, pointerSize: 120 },
+            lfs: { oid: this.hashless ? 'b' : sha256(content), size: content.length, pointerSize: 120 },
           }),
         })),
       );
     } else if (path.startsWith(`/${repository}/resolve/${commit}/`)) {
       const name = decodeURIComponent(path.slice(`/${repository}/resolve/${commit}/`.length));
-      sendFile(request, response, files.get(name));
+      sendFile(request, response, damaged.get(name) ?? files.get(name));
     } else {
       refuse('Revision not found');
     }
   }
 }
 
-function sendFile(request: IncomingMessage, response: ServerResponse, content: Uint8Array | undefined): void {
+export function sha256(content: Uint8Array): string {
+  return createHash('sha256').update(content).digest('hex');
+}
+
+/** As Git names a blob. */
+export function gitHash(content: Uint8Array): string {
+  return createHash('sha1').update(`blob ${content.length}\0`).update(content).digest('hex');
+}
+
+/** A content with one bit of a byte turned over. */
+export function flipped(content: Uint8Array, at: number): Uint8Array {
+  const damaged = Uint8Array.from(content);
+  damaged[at] ^= 1;
+  return damaged;
+}
+
+export function sendFile(request: IncomingMessage, response: ServerResponse, content: Uint8Array | undefined): void {
   const match = /^bytes=(\d+)-(\d+)$/.exec(request.headers.range ?? '');
   if (content === undefined) return void response.writeHead(404).end();
   const tag = { etag: `"${content.length}"` };

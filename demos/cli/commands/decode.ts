@@ -34,7 +34,7 @@ async function decodeCodes(terminal: Terminal, path: string, options: DecodeOpti
   const isClip = 'frames' in codes;
   const output = options.output ?? path.replace(/\.[^./\\]*$/, '') + (isClip ? '.webp' : '.png');
   await (isClip ? checkVideoOutput(output) : checkOutput(output));
-  const folder = requireVision(await findModel(options.model, terminal.signal));
+  const folder = requireVision(await findModel(options.model, terminal));
   const { signal } = terminal;
   await withDevice(terminal, options, async (device) => {
     const { tokenizer } = await loadVisionTokenizer(device, folder, { signal });

@@ -38,7 +38,7 @@ async function encodePicture(terminal: Terminal, image: string, options: EncodeO
   const output = options.output ?? image.replace(/\.[^./\\]*$/, '') + '.json';
   codesFormat(output);
   await checkOutput(output);
-  const parts = await findModel(options.model, terminal.signal);
+  const parts = await findModel(options.model, terminal);
   const folder = requireVision(parts);
   const visual = await readVisual(image, options.fps);
   const { signal } = terminal;

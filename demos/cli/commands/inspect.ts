@@ -69,7 +69,7 @@ export function addInspect(program: Command, terminal: Terminal): void {
 }
 
 async function inspect(terminal: Terminal, model: string | undefined, options: InspectOptions): Promise<void> {
-  const parts = await findModel(model, terminal.signal);
+  const parts = await findModel(model, terminal);
   const { signal } = terminal;
   const transformer = parts.transformer && (await openTransformerReport(parts.transformer, signal));
   const vision = parts.vision && (await openVisionReport(parts.vision, signal));
