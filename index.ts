@@ -72,6 +72,7 @@ export type { KernelTime, NodeSpec, ProgramOptions, Tensor } from './engine/grap
 export { contextLength, Decoder } from './engine/decode/index.js';
 export type {
   AllowedRange,
+  CacheType,
   DecodedBlock,
   DecoderOptions,
   DecodeRequest,

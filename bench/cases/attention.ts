@@ -47,8 +47,9 @@ function cached(sizes: LanguageSizes, batch: number, length: number, capacity: n
         position,
       };
       const projected = bench.values([batch * length, features]);
-      const query = turnAndCache(bench.graph, projected, { keys, values }, places, heads);
-      return [attentionWithCache(bench.graph, query, { keys, values }, { heads, start, position })];
+      const cache = { keys, values, type: 'f32', headDimension } as const;
+      const query = turnAndCache(bench.graph, projected, cache, places, heads);
+      return [attentionWithCache(bench.graph, query, cache, { heads, start, position })];
     },
   };
 }

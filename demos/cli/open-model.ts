@@ -29,6 +29,7 @@ export async function withModel<Result>(
         folder,
         visionFolder,
         weights: choice.weights ?? 'f32',
+        ...(choice.cacheType && { cacheType: choice.cacheType }),
         ...(limit !== undefined && { memoryLimit: limit }),
         onBudget: (budget) => {
           if (budget.total >= toldBytes) terminal.err(`memory: ${describeBudget(budget)}\n`);

@@ -1,5 +1,6 @@
 import { InvalidArgumentError, Option, type Command } from 'commander';
 import type { AdapterPreference } from '../../engine/adapter/request.node.js';
+import { cacheTypes, type CacheType } from '../../engine/decode/index.js';
 import { exactWindows } from '../../loader/pipeline/load-options.js';
 import type { SamplingOptions } from '../../loader/pipeline/generate.js';
 import { weightFormats, type WeightFormat } from '../../loader/pipeline/weights.js';
@@ -148,6 +149,7 @@ function windowsOption(text: string): readonly number[] {
 /** Options that every command with a transformer has. */
 export interface ModelChoice extends RunChoice {
   weights?: WeightFormat;
+  cacheType?: CacheType;
   loraFolder?: string;
   windows?: readonly number[];
   stagger?: number;
@@ -160,6 +162,12 @@ export interface ModelChoice extends RunChoice {
 export function addModelOptions(command: Command): Command {
   command
     .addOption(weightsOption('how matrices are kept on the GPU; q8 and q4 pack them while loading (default: f32)'))
+    .addOption(
+      new Option(
+        '--cache-type <type>',
+        'how cached keys and values are kept; f16 and q8 take less memory (default: f32)',
+      ).choices([...cacheTypes]),
+    )
     .option('--lora-folder <folder>', 'folder of low-rank adapters for the model, as PEFT saves them')
     .option(
       '--vision <folder>',

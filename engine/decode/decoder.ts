@@ -1,4 +1,5 @@
 import { Emu3Error, throwIfAborted } from '../../kernels/core/errors.js';
+import { checkCacheType, type CacheType } from '../../kernels/attention/index.js';
 import type { Device } from '../device.js';
 import type { Program } from '../graph/index.js';
 import { transformerRotaryTable, type ModelWeights, type TransformerConfig } from '../models/transformer/index.js';
@@ -21,8 +22,8 @@ export interface DecoderOptions {
   readonly capacity: number;
   /** Ids that can be sampled; default all. Other ids can only be forced. The head computes no others. */
   readonly slice?: IdSlice;
-  /** Element type of the cache; f16 halves its memory. Default f32. */
-  readonly cacheType?: 'f32' | 'f16';
+  /** How keys and values are kept; f16 halves their memory, q8 takes little more than a quarter. Default f32. */
+  readonly cacheType?: CacheType;
   /**
    * Read so many tokens of a sequence a step, drafts all but one, and keep what one token a step would give (Jacobi
    * decoding, arXiv 2410.01699). Of several sizes, each from 1, the one that proves fastest. Default: one token a step.
@@ -89,8 +90,8 @@ export class Decoder {
   /**
    * Allocates cache and state and records both programs.
    *
-   * @throws Emu3Error `argument` for a slice outside the vocabulary or an f16 cache on an adapter without f16, `prompt`
-   *   for a capacity above the model's context, `limit` for a cache above the adapter's limits.
+   * @throws Emu3Error `argument` for a slice outside the vocabulary or an unknown type of the cache, `prompt` for a
+   *   capacity above the model's context, `limit` for a cache above the adapter's limits.
    */
   static async create(
     device: Device,
@@ -100,13 +101,13 @@ export class Decoder {
   ): Promise<Decoder> {
     const { sequences, guided, windows = [], lanes = 1, onCompile } = options;
     const slice = options.slice ?? { first: 0, count: config.vocab_size };
-    checkOptions(device, config, options, slice);
+    checkOptions(config, options, slice);
     const chunk = device.traits.software ? softwareChunk : hardwareChunk;
     // A window's drafts, and lanes without a place, may lie behind the last token.
     const beyond = Math.max(1, lanes, ...windows) - 1;
     const capacity = Math.ceil((options.capacity + beyond) / chunk) * chunk;
     const rows = guided ? 2 * sequences : sequences;
-    const cache = new KeyValueCache(device, config, { rows, capacity, dtype: options.cacheType ?? 'f32' });
+    const cache = new KeyValueCache(device, config, { rows, capacity, type: options.cacheType ?? 'f32' });
     const state = new DecodeState(device, config, { sequences, rows, capacity, chunk });
     let prefill: Program | undefined;
     try {
@@ -256,7 +257,7 @@ export class Decoder {
   }
 }
 
-function checkOptions(device: Device, config: TransformerConfig, options: DecoderOptions, slice: IdSlice): void {
+function checkOptions(config: TransformerConfig, options: DecoderOptions, slice: IdSlice): void {
   const fail = (where: string, message: string, fix: string): never => {
     throw new Emu3Error(message, { code: 'argument', where, fix });
   };
@@ -278,9 +279,7 @@ function checkOptions(device: Device, config: TransformerConfig, options: Decode
       'Give a range of ids.',
     );
   }
-  if (options.cacheType === 'f16' && !device.traits.f16) {
-    fail('cacheType', 'The adapter has no f16.', 'Use an f32 cache.');
-  }
+  checkCacheType(options.cacheType ?? 'f32');
   const context = contextLength(config);
   if (capacity > context) {
     throw new Emu3Error(`${capacity} positions are more than the model's ${context}.`, {

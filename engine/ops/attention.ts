@@ -9,6 +9,7 @@ import {
   attentionTurnAndCache,
   type AttentionDropout,
   type AttentionShape,
+  type CacheOperands,
 } from '../../kernels/attention/index.js';
 import type { Graph, Tensor } from '../graph/index.js';
 
@@ -76,11 +77,8 @@ export function attention(
   return out;
 }
 
-/** Keys and values of earlier positions, `[batch, keyValueHeads, capacity, headDimension]` each, f32 or f16. */
-export interface KeyValueCache {
-  readonly keys: Tensor;
-  readonly values: Tensor;
-}
+/** Keys and values of earlier positions. */
+export type KeyValueCache = Readonly<CacheOperands<Tensor>>;
 
 /** Where new tokens stand. */
 export interface TokenPlaces {
@@ -107,14 +105,13 @@ export function turnAndCache(
   heads: number,
 ): Tensor {
   const { rotaryPositions, rotaryTable: table, position } = places;
-  const padded = cache.keys.shape[3];
+  const { headDimension: padded } = cache;
   const query = graph.temporary([projected.shape[0], heads * padded], projected.dtype, 'turned queries');
-  const { keys: keyCache, values: valueCache } = cache;
-  const operands = { projected, rotaryPositions, table, position, query, keyCache, valueCache };
+  const operands = { projected, rotaryPositions, table, position, query, cache };
   graph.node({
     name: 'attention turn-and-cache',
     inputs: [projected, rotaryPositions, table, position],
-    outputs: [query, keyCache, valueCache],
+    outputs: [query, cache.keys, cache.values],
     calls: [
       attentionTurnAndCache(graph.traits, { ...operands, heads, queryScale: Math.sqrt(padded / table.shape[1]) }),
     ],
@@ -143,11 +140,12 @@ export function attentionWithCache(
 ): Tensor {
   const { heads, start, position } = options;
   const { traits } = graph;
-  const [batch = 0, keyValueHeads = 0, , headDimension = 0] = cache.keys.shape;
+  const [batch = 0, keyValueHeads = 0] = cache.keys.shape;
+  const { headDimension } = cache;
   const length = (q.shape[0] ?? 0) / batch;
   const out = graph.temporary(q.shape, q.dtype, 'attention');
   const inputs = [q, cache.keys, cache.values, start, position];
-  const operands = { q, keyCache: cache.keys, valueCache: cache.values, start, position, out };
+  const operands = { q, cache, start, position, out };
   if (length === 1) {
     const splits = attentionDecodeSplits(traits);
     const scratch =

@@ -12,19 +12,23 @@ import decodeCombineSource from './decode-combine.wgsl';
 import decodeSoftwareSource from './decode-software.wgsl';
 import decodeSource from './decode.wgsl';
 import turnAndCacheSource from './turn-and-cache.wgsl';
+import { cacheSizes, cacheWidth, defineCacheKernels, type CacheOperands } from './cache-type.js';
 import { checkAttentionShape, type AttentionShape } from './shape.js';
 
-const aliases = { Scalar: 'f32', KeyValue: 'f32' } as const;
-const turnAndCache = defineKernel('attention turn-and-cache', turnAndCacheSource, { aliases });
-const decodeSoftware = defineKernel('attention decode-software', decodeSoftwareSource, {
+const aliases = { Scalar: 'f32' } as const;
+const turnAndCache = defineCacheKernels('attention turn-and-cache', turnAndCacheSource, {
+  aliases,
+  constants: { HEADS: 4 },
+});
+const decodeSoftware = defineCacheKernels('attention decode-software', decodeSoftwareSource, {
   aliases,
   constants: { HEAD_DIMENSION: 64 },
 });
-const decode = defineKernel('attention decode', decodeSource, {
+const decode = defineCacheKernels('attention decode', decodeSource, {
   aliases,
   constants: { HEAD_DIMENSION: 64, HEADS: 4 },
 });
-const decodeCombine = defineKernel('attention decode-combine', decodeCombineSource, { aliases: { Scalar: 'f32' } });
+const decodeCombine = defineKernel('attention decode-combine', decodeCombineSource, { aliases });
 
 /** Query heads of one key-value head that a decoding workgroup serves at most. */
 const mostHeadsPerWorkgroup = 8;
@@ -39,10 +43,8 @@ const mostHeadsPerWorkgroup = 8;
  * @param args.rotaryPositions u32 `[batch * length]`; positions past the table use its last row.
  * @param args.table `[positions, headDimension]` f32 from `rotaryTable`.
  * @param args.position u32 `[batch]`.
- * @param args.query Like projected, `[batch * length, heads * padded]`: turned, times `queryScale`, each head filled up with
- *   zeros to the caches' last axis.
- * @param args.keyCache,valueCache `[batch, keyValueHeads, capacity, padded]`, f32 or f16: one head's keys lie one after the
- *   other, so that decoding streams contiguous memory. What fills heads up is not written.
+ * @param args.query Like projected, `[batch * length, heads * cache.headDimension]`: turned, times `queryScale`.
+ * @param args.cache its heads, and those of query, may be larger than the table's: zeros fill them up.
  */
 export function attentionTurnAndCache<T extends Operand>(
   traits: KernelTraits,
@@ -52,21 +54,15 @@ export function attentionTurnAndCache<T extends Operand>(
     table: T;
     position: T;
     query: T;
-    keyCache: T;
-    valueCache: T;
+    cache: CacheOperands<T>;
     heads: number;
     queryScale: number;
   },
 ): KernelCall<T> {
-  const { projected, rotaryPositions, table, position, query, keyCache, valueCache, heads, queryScale } = args;
-  const { name } = turnAndCache;
-  const [batch = 0, keyValueHeads = 0, capacity = 0, padded = 0] = keyCache.shape;
-  if (keyCache.shape.length !== 4 || batch * keyValueHeads * capacity * padded === 0) {
-    throw shapeError(
-      name,
-      `keyCache is [${keyCache.shape.join(', ')}] where [batch, key-value heads, capacity, head dimension] is needed`,
-    );
-  }
+  const { projected, rotaryPositions, table, position, query, cache, heads, queryScale } = args;
+  const kernel = turnAndCache[cache.type];
+  const { name } = kernel;
+  const { batch, keyValueHeads, capacity, headDimension: padded } = cacheSizes(name, cache);
   const [tableRows = 0, headDimension = 0] = table.shape;
   if (
     table.shape.length !== 2 ||
@@ -89,21 +85,20 @@ export function attentionTurnAndCache<T extends Operand>(
   expectShape(name, 'rotaryPositions', rotaryPositions, [tokens]);
   expectShape(name, 'position', position, [batch]);
   expectShape(name, 'query', query, [tokens, heads * padded]);
-  expectShape(name, 'valueCache', valueCache, keyCache.shape);
   const headsPerWorkgroup = traits.software ? allHeads : Math.min(4, allHeads);
-  const halfDimension = headDimension / 2;
+  const vectors = padded / 4;
   const [gridX, gridY] = linearGrid(tokens);
-  return turnAndCache.call({
-    aliases: { Scalar: floatType(name, 'projected', projected), KeyValue: floatType(name, 'keyCache', keyCache) },
-    overrides: { WORKGROUP_SIZE: traits.software ? 8 : Math.min(64, 32 * divideRoundUp(halfDimension, 32)) },
+  return kernel.call({
+    aliases: { Scalar: floatType(name, 'projected', projected) },
+    constants: { HEADS: headsPerWorkgroup },
+    overrides: { WORKGROUP_SIZE: traits.software ? 8 : 32 },
     params: {
       tokens,
       length: tokens / batch,
       heads,
       key_value_heads: keyValueHeads,
-      heads_per_workgroup: headsPerWorkgroup,
-      half_dimension: halfDimension,
-      padded_dimension: padded,
+      half_dimension: headDimension / 2,
+      vectors,
       capacity,
       table_rows: tableRows,
       query_scale: queryScale,
@@ -114,8 +109,8 @@ export function attentionTurnAndCache<T extends Operand>(
       table,
       position,
       query,
-      key_cache: keyCache,
-      value_cache: valueCache,
+      key_cache: cache.keys,
+      value_cache: cache.values,
     },
     grid: [gridX, gridY, divideRoundUp(allHeads, headsPerWorkgroup)],
     bytes: 8 * tokens * allHeads * headDimension,
@@ -140,7 +135,6 @@ export function attentionDecodeSplits(traits: KernelTraits): number {
  * of them its own. Rows may stand at different positions.
  *
  * @param args.q `[rows, heads * headDimension]`, f32 or f16.
- * @param args.keyCache,valueCache `[rows, keyValueHeads, capacity, headDimension]`, f32 or f16.
  * @param args.start,position u32 `[rows]`. A row with `start > position` gives zeros.
  * @param args.out Like q.
  * @param args.scratch Needed unless {@link attentionDecodeSplits} is 0.
@@ -149,8 +143,7 @@ export function attentionDecode<T extends Operand>(
   traits: KernelTraits,
   args: {
     q: T;
-    keyCache: T;
-    valueCache: T;
+    cache: CacheOperands<T>;
     start: T;
     position: T;
     out: T;
@@ -158,29 +151,27 @@ export function attentionDecode<T extends Operand>(
     scratch?: AttentionDecodeScratch<T> | undefined;
   },
 ): KernelCall<T>[] {
-  const { q, keyCache, valueCache, start, position, out, heads, scratch } = args;
+  const { q, cache, start, position, out, heads, scratch } = args;
   const splits = attentionDecodeSplits(traits);
-  const kernel = splits === 0 ? decodeSoftware : decode;
-  const [rows = 0, keyValueHeads = 0, capacity = 0, headDimension = 0] = keyCache.shape;
+  const kernel = (splits === 0 ? decodeSoftware : decode)[cache.type];
+  const { batch: rows, keyValueHeads, capacity, headDimension } = cacheSizes(kernel.name, cache);
   const shape: AttentionShape = { batch: rows, length: capacity, heads, keyValueHeads, headDimension };
   checkAttentionShape(kernel.name, shape);
   expectShape(kernel.name, 'q', q, [rows, heads * headDimension]);
-  expectShape(kernel.name, 'keyCache', keyCache, [rows, keyValueHeads, capacity, headDimension]);
-  expectShape(kernel.name, 'valueCache', valueCache, keyCache.shape);
   expectShape(kernel.name, 'start', start, [rows]);
   expectShape(kernel.name, 'position', position, [rows]);
   expectShape(kernel.name, 'out', out, q.shape);
   const groupSize = heads / keyValueHeads;
-  const types = { Scalar: floatType(kernel.name, 'q', q), KeyValue: floatType(kernel.name, 'keyCache', keyCache) };
-  const inputs = { q, key_cache: keyCache, value_cache: valueCache, start, position };
+  const types = { Scalar: floatType(kernel.name, 'q', q) };
+  const inputs = { q, key_cache: cache.keys, value_cache: cache.values, start, position };
   const scale = 1 / Math.sqrt(headDimension);
   const vectors = headDimension / 4;
   // Full caches: how much of them is visible is only known on the GPU.
-  const bytes = 8 * rows * keyValueHeads * capacity * headDimension;
+  const bytes = 8 * rows * keyValueHeads * capacity * cacheWidth(cache.type, headDimension);
   const flops = 4 * rows * heads * capacity * headDimension;
   if (splits === 0) {
     return [
-      decodeSoftware.call({
+      kernel.call({
         aliases: types,
         constants: { HEAD_DIMENSION: headDimension },
         params: { vectors, heads, group_size: groupSize, capacity, scale },
@@ -199,7 +190,7 @@ export function attentionDecode<T extends Operand>(
   while (groupSize % headsPerWorkgroup !== 0) headsPerWorkgroup--;
   const count = rows * heads * vectors;
   return [
-    decode.call({
+    kernel.call({
       aliases: types,
       constants: { HEAD_DIMENSION: headDimension, HEADS: headsPerWorkgroup },
       params: { vectors, heads, group_size: groupSize, capacity, splits, scale },
@@ -209,7 +200,7 @@ export function attentionDecode<T extends Operand>(
       flops,
     }),
     decodeCombine.call({
-      aliases: { Scalar: types.Scalar },
+      aliases: types,
       params: { count, vectors, splits },
       bindings: { partials, statistics, out },
       grid: linearGrid(divideRoundUp(count, 64)),

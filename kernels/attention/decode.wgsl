@@ -1,6 +1,7 @@
 // Attention of one new token per row against its cache, first stage (split-KV, "Flash-Decoding", Dao et al. 2023): a
 // workgroup owns one split of one row's keys for HEADS query heads that share a key-value head, so that the cache is
 // read once for all of them. decode-combine.wgsl merges the splits.
+// How a vector lies in memory (Four, SCALES, widen ..) stands before this source, see vectors-plain.wgsl.
 // Splits are fixed in number and cut by the row's own key count, so results do not depend on other rows.
 // Grid: x = key-value heads * (group size / HEADS), y = splits, z = rows. Tile: 16 keys.
 // Workgroup memory: at HEADS = 8 and HEAD_DIMENSION = 128, 8448 (keys) + 4096 (q) + 512 (scores) = 13056 bytes.
@@ -9,6 +10,8 @@
 
 const WORKGROUP_SIZE: u32 = 64;
 const VECTORS: u32 = HEAD_DIMENSION / 4;
+// Fours from one cached vector to the next.
+const CACHED: u32 = SCALES + VECTORS;
 const KEYS: u32 = 16;
 // vec4s from one key of the tile to the next: one more than it holds, so that keys fall into different banks.
 const STRIDE: u32 = VECTORS + 1;
@@ -27,8 +30,8 @@ struct Params {
 }
 
 @group(0) @binding(0) var<storage, read> q: array<vec4<Scalar>>;
-@group(0) @binding(1) var<storage, read> key_cache: array<vec4<KeyValue>>;
-@group(0) @binding(2) var<storage, read> value_cache: array<vec4<KeyValue>>;
+@group(0) @binding(1) var<storage, read> key_cache: array<Four>;
+@group(0) @binding(2) var<storage, read> value_cache: array<Four>;
 @group(0) @binding(3) var<storage, read> start: array<u32>;
 @group(0) @binding(4) var<storage, read> position: array<u32>;
 // [rows, heads, splits, HEAD_DIMENSION], not normalised.
@@ -69,7 +72,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       let key = item / VECTORS;
       var value = vec4(0.0);
       if (tile + key < split_end) {
-        value = vec4<f32>(key_cache[(base + tile) * VECTORS + item]);
+        let at = (base + tile + key) * CACHED;
+        value = widen(key_cache[at + SCALES + item % VECTORS]) * scale_of(key_cache[at]);
       }
       keys[key * STRIDE + item % VECTORS] = value;
     }
@@ -100,7 +104,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         for (var key = 0u; key < visible; key++) {
           let weight = exp(scores[head_scores + key] - next_largest);
           total[n] += weight;
-          sum[n] += weight * vec4<f32>(value_cache[(base + tile + key) * VECTORS + item % VECTORS]);
+          let at = (base + tile + key) * CACHED;
+          sum[n] += weight * scale_of(value_cache[at]) * widen(value_cache[at + SCALES + item % VECTORS]);
         }
       }
     }

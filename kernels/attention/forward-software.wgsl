@@ -4,6 +4,7 @@
 // [dimension] of vec4 over the rows, and all lanes read the same key at the same time: each broadcast load feeds four
 // multiply-adds. No workgroup memory, no barrier.
 // Keys come from the sequence itself, or from a cache with other strides that holds earlier positions too.
+// How a vector lies in memory (Four, SCALES, widen ..) stands before this source, see vectors-plain.wgsl.
 // Grid: x = blocks of 4 * WORKGROUP_SIZE rows, y = key-value heads, z = batch. Tile: 4 * WORKGROUP_SIZE rows x 4 keys.
 // Bytes moved: q, out, and k and v once per block of rows. Flops: 4 * HEAD_DIMENSION per visible (query, key, head).
 
@@ -21,7 +22,7 @@ struct Params {
   heads: u32,
   group_size: u32,
   scale: f32,
-  // Strides of k and v in vec4s.
+  // Strides of k and v in vectors of a head.
   batch_stride: u32,
   position_stride: u32,
   head_stride: u32,
@@ -36,8 +37,8 @@ struct Params {
 }
 
 @group(0) @binding(0) var<storage, read> q: array<vec4<Scalar>>;
-@group(0) @binding(1) var<storage, read> k: array<vec4<KeyValue>>;
-@group(0) @binding(2) var<storage, read> v: array<vec4<KeyValue>>;
+@group(0) @binding(1) var<storage, read> k: array<Four>;
+@group(0) @binding(2) var<storage, read> v: array<Four>;
 @group(0) @binding(3) var<storage, read> start: array<u32>;
 @group(0) @binding(4) var<storage, read> position: array<u32>;
 // seed, step
@@ -127,13 +128,15 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   var largest = vec4(MASKED);
   var total = vec4(0.0);
   let base = batch * params.batch_stride + key_head * params.head_stride;
+  // Fours from one vector of k or v to the next.
+  let stored = SCALES + vectors;
   // Four keys at a time, from a multiple of four so that one hash serves their dropout.
   let first_block = first_key - first_key % 4u;
   for (var key = first_block; key <= last_key; key += 4u) {
-    let at0 = base + key * params.position_stride;
-    let at1 = base + min(key + 1u, last_key) * params.position_stride;
-    let at2 = base + min(key + 2u, last_key) * params.position_stride;
-    let at3 = base + min(key + 3u, last_key) * params.position_stride;
+    let at0 = (base + key * params.position_stride) * stored;
+    let at1 = (base + min(key + 1u, last_key) * params.position_stride) * stored;
+    let at2 = (base + min(key + 2u, last_key) * params.position_stride) * stored;
+    let at3 = (base + min(key + 3u, last_key) * params.position_stride) * stored;
     var s0 = vec4(0.0);
     var s1 = vec4(0.0);
     var s2 = vec4(0.0);
@@ -143,10 +146,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       let b = own[4u * i + 1u];
       let c = own[4u * i + 2u];
       let d = own[4u * i + 3u];
-      let x0 = vec4<f32>(k[at0 + i]);
-      let x1 = vec4<f32>(k[at1 + i]);
-      let x2 = vec4<f32>(k[at2 + i]);
-      let x3 = vec4<f32>(k[at3 + i]);
+      let x0 = widen(k[at0 + SCALES + i]);
+      let x1 = widen(k[at1 + SCALES + i]);
+      let x2 = widen(k[at2 + SCALES + i]);
+      let x3 = widen(k[at3 + SCALES + i]);
       s0 += a * x0.x + b * x0.y + c * x0.z + d * x0.w;
       s1 += a * x1.x + b * x1.y + c * x1.z + d * x1.w;
       s2 += a * x2.x + b * x2.y + c * x2.z + d * x2.w;
@@ -156,10 +159,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let visible1 = between(key + 1u, own_first, own_last);
     let visible2 = between(key + 2u, own_first, own_last);
     let visible3 = between(key + 3u, own_first, own_last);
-    s0 = select(vec4(MASKED), s0, visible0);
-    s1 = select(vec4(MASKED), s1, visible1);
-    s2 = select(vec4(MASKED), s2, visible2);
-    s3 = select(vec4(MASKED), s3, visible3);
+    s0 = select(vec4(MASKED), s0 * scale_of(k[at0]), visible0);
+    s1 = select(vec4(MASKED), s1 * scale_of(k[at1]), visible1);
+    s2 = select(vec4(MASKED), s2 * scale_of(k[at2]), visible2);
+    s3 = select(vec4(MASKED), s3 * scale_of(k[at3]), visible3);
     let next_largest = max(largest, max(max(s0, s1), max(s2, s3)));
     let shrink = exp(largest - next_largest);
     largest = next_largest;
@@ -175,11 +178,15 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       w2 *= keep[2];
       w3 *= keep[3];
     }
+    w0 *= scale_of(v[at0]);
+    w1 *= scale_of(v[at1]);
+    w2 *= scale_of(v[at2]);
+    w3 *= scale_of(v[at3]);
     for (var i = 0u; i < vectors; i++) {
-      let x0 = vec4<f32>(v[at0 + i]);
-      let x1 = vec4<f32>(v[at1 + i]);
-      let x2 = vec4<f32>(v[at2 + i]);
-      let x3 = vec4<f32>(v[at3 + i]);
+      let x0 = widen(v[at0 + SCALES + i]);
+      let x1 = widen(v[at1 + SCALES + i]);
+      let x2 = widen(v[at2 + SCALES + i]);
+      let x3 = widen(v[at3 + SCALES + i]);
       let d = 4u * i;
       sum[d] = sum[d] * shrink + w0 * x0.x + w1 * x1.x + w2 * x2.x + w3 * x3.x;
       sum[d + 1u] = sum[d + 1u] * shrink + w0 * x0.y + w1 * x1.y + w2 * x2.y + w3 * x3.y;

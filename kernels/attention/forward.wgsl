@@ -4,6 +4,7 @@
 // 64 threads as 8 down x 8 across: a thread owns 4 rows x 4 keys of the scores, and 4 rows x 4 elements of each chunk of
 // 32 elements of the output.
 // Keys come from the sequence itself, or from a cache with other strides that holds earlier positions too.
+// How a vector lies in memory (Four, SCALES, widen ..) stands before this source, see vectors-plain.wgsl.
 // Grid: x = blocks of 32 rows, y = key-value heads, z = batch. Tile: 32 rows x 32 keys, 32 elements of a head at a time.
 // Workgroup memory: 3 * 4608 + 1024 = 14848 bytes. Bytes moved: q and out, and k and v once per block of rows.
 // Flops: 4 * HEAD_DIMENSION per visible (query, key, head).
@@ -12,6 +13,8 @@ override DROPOUT: u32 = 0;
 
 const MASKED: f32 = -1e30;
 const VECTORS: u32 = HEAD_DIMENSION / 4;
+// Fours from one vector of k or v to the next.
+const STORED: u32 = SCALES + VECTORS;
 // Columns of 32 elements, the last one filled up with zeros.
 const CHUNKS: u32 = (HEAD_DIMENSION + 31) / 32;
 // vec4s from one row of a tile to the next; 9 and not 8, so that rows fall into different banks.
@@ -25,7 +28,7 @@ struct Params {
   heads: u32,
   group_size: u32,
   scale: f32,
-  // Strides of k and v in vec4s.
+  // Strides of k and v in vectors of a head.
   batch_stride: u32,
   position_stride: u32,
   head_stride: u32,
@@ -40,8 +43,8 @@ struct Params {
 }
 
 @group(0) @binding(0) var<storage, read> q: array<vec4<Scalar>>;
-@group(0) @binding(1) var<storage, read> k: array<vec4<KeyValue>>;
-@group(0) @binding(2) var<storage, read> v: array<vec4<KeyValue>>;
+@group(0) @binding(1) var<storage, read> k: array<Four>;
+@group(0) @binding(2) var<storage, read> v: array<Four>;
 @group(0) @binding(3) var<storage, read> start: array<u32>;
 @group(0) @binding(4) var<storage, read> position: array<u32>;
 // seed, step
@@ -136,7 +139,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         var k_value = vec4(0.0);
         if (element < VECTORS) {
           q_value = vec4<f32>(q[q_index * VECTORS + element]) * params.scale;
-          k_value = vec4<f32>(k[base + key * params.position_stride + element]);
+          let at = (base + key * params.position_stride) * STORED;
+          k_value = widen(k[at + SCALES + element]) * scale_of(k[at]);
         }
         left[slot * STRIDE + load % 8u] = q_value;
         right[slot * STRIDE + load % 8u] = k_value;
@@ -189,7 +193,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         let key = min(tile + row_of_slot(slot), last_key);
         var v_value = vec4(0.0);
         if (element < VECTORS) {
-          v_value = vec4<f32>(v[base + key * params.position_stride + element]);
+          let at = (base + key * params.position_stride) * STORED;
+          v_value = widen(v[at + SCALES + element]) * scale_of(v[at]);
         }
         right[slot * STRIDE + load % 8u] = v_value;
       }

@@ -3,6 +3,7 @@ import {
   defineKernel,
   divideRoundUp,
   linearGrid,
+  shapeError,
   type Kernel,
   type KernelCall,
   type KernelTraits,
@@ -15,15 +16,23 @@ import backwardQuerySource from './backward-query.wgsl';
 import backwardStatisticsSource from './backward-statistics.wgsl';
 import forwardSoftwareSource from './forward-software.wgsl';
 import forwardSource from './forward.wgsl';
+import { cacheSizes, cacheWidth, defineCacheKernels, type CacheOperands } from './cache-type.js';
 import { checkAttentionShape, dropoutArguments, type AttentionDropout, type AttentionShape } from './shape.js';
 
 export * from './cache.js';
+export {
+  cacheElement,
+  cacheTypes,
+  cacheWidth,
+  checkCacheType,
+  type CacheOperands,
+  type CacheType,
+} from './cache-type.js';
 export type { AttentionDropout, AttentionShape } from './shape.js';
 
 const prelude = { aliases: { Scalar: 'f32' }, constants: { HEAD_DIMENSION: 64 } } as const;
-const forwardPrelude = { ...prelude, aliases: { Scalar: 'f32', KeyValue: 'f32' } } as const;
-const forwardSoftware = defineKernel('attention forward-software', forwardSoftwareSource, forwardPrelude);
-const forward = defineKernel('attention forward', forwardSource, forwardPrelude);
+const forwardSoftware = defineCacheKernels('attention forward-software', forwardSoftwareSource, prelude);
+const forward = defineCacheKernels('attention forward', forwardSource, prelude);
 const backwardStatistics = defineKernel('attention backward-statistics', backwardStatisticsSource, {
   aliases: { Scalar: 'f32' },
 });
@@ -81,7 +90,7 @@ export function attentionForward<T extends Operand>(
   },
 ): KernelCall<T> {
   const { q, k, v, start, out, logsumexp, shape } = args;
-  const kernel = traits.software ? forwardSoftware : forward;
+  const kernel = (traits.software ? forwardSoftware : forward).f32;
   checkAttentionShape(kernel.name, shape);
   const { batch, length, heads, keyValueHeads, headDimension } = shape;
   const { tokens, width, keyValueWidth } = widths(shape);
@@ -103,9 +112,9 @@ export function attentionForward<T extends Operand>(
       heads,
       group_size: groupSize,
       scale: 1 / Math.sqrt(headDimension),
-      batch_stride: (length * keyValueWidth) / 4,
-      position_stride: keyValueWidth / 4,
-      head_stride: headDimension / 4,
+      batch_stride: length * keyValueHeads,
+      position_stride: keyValueHeads,
+      head_stride: 1,
       start_batch_stride: length,
       start_query_stride: 1,
       cached: 0,
@@ -123,15 +132,13 @@ export function attentionForward<T extends Operand>(
  * query i of row b stands at position `position[b] + i` and sees cached keys `start[b] <= j <= position[b] + i`.
  *
  * @param args.q `[batch * length, heads * headDimension]`, f32 or f16.
- * @param args.keyCache,valueCache `[batch, keyValueHeads, capacity, headDimension]`, f32 or f16.
  * @param args.start,position u32 `[batch]`.
  */
 export function attentionCached<T extends Operand>(
   traits: KernelTraits,
   args: {
     q: T;
-    keyCache: T;
-    valueCache: T;
+    cache: CacheOperands<T>;
     start: T;
     position: T;
     out: T;
@@ -139,15 +146,16 @@ export function attentionCached<T extends Operand>(
     shape: AttentionShape;
   },
 ): KernelCall<T> {
-  const { q, keyCache, valueCache, start, position, out, logsumexp, shape } = args;
-  const kernel = traits.software ? forwardSoftware : forward;
+  const { q, cache, start, position, out, logsumexp, shape } = args;
+  const kernel = (traits.software ? forwardSoftware : forward)[cache.type];
   checkAttentionShape(kernel.name, shape);
   const { batch, length, heads, keyValueHeads, headDimension } = shape;
   const { tokens, width } = widths(shape);
-  const capacity = keyCache.shape[2] ?? 0;
+  const { capacity, ...sizes } = cacheSizes(kernel.name, cache);
+  if (sizes.batch !== batch || sizes.keyValueHeads !== keyValueHeads || sizes.headDimension !== headDimension) {
+    throw shapeError(kernel.name, `the cache has ${JSON.stringify(sizes)} where ${JSON.stringify(shape)} is needed`);
+  }
   expectShape(kernel.name, 'q', q, [tokens, width]);
-  expectShape(kernel.name, 'keyCache', keyCache, [batch, keyValueHeads, capacity, headDimension]);
-  expectShape(kernel.name, 'valueCache', valueCache, keyCache.shape);
   expectShape(kernel.name, 'start', start, [batch]);
   expectShape(kernel.name, 'position', position, [batch]);
   expectShape(kernel.name, 'out', out, [tokens, width]);
@@ -155,7 +163,7 @@ export function attentionCached<T extends Operand>(
   const dropout = dropoutArguments(kernel.name, undefined, start);
   const groupSize = heads / keyValueHeads;
   return kernel.call({
-    aliases: { Scalar: floatType(kernel.name, 'q', q), KeyValue: floatType(kernel.name, 'keyCache', keyCache) },
+    aliases: { Scalar: floatType(kernel.name, 'q', q) },
     constants: { HEAD_DIMENSION: headDimension },
     params: {
       vectors: headDimension / 4,
@@ -163,17 +171,17 @@ export function attentionCached<T extends Operand>(
       heads,
       group_size: groupSize,
       scale: 1 / Math.sqrt(headDimension),
-      batch_stride: (keyValueHeads * capacity * headDimension) / 4,
-      position_stride: headDimension / 4,
-      head_stride: (capacity * headDimension) / 4,
+      batch_stride: keyValueHeads * capacity,
+      position_stride: 1,
+      head_stride: capacity,
       start_batch_stride: 1,
       start_query_stride: 0,
       cached: 1,
       ...dropout.params,
     },
-    bindings: { q, k: keyCache, v: valueCache, start, position, state: dropout.state, out, logsumexp },
+    bindings: { q, k: cache.keys, v: cache.values, start, position, state: dropout.state, out, logsumexp },
     grid: [divideRoundUp(length * groupSize, rowsPerWorkgroup(traits)), keyValueHeads, batch],
-    bytes: 8 * tokens * width + 8 * batch * keyValueHeads * length * headDimension,
+    bytes: 8 * tokens * width + 8 * batch * keyValueHeads * length * cacheWidth(cache.type, headDimension),
     flops: 4 * causalProducts(shape),
   });
 }

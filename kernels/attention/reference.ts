@@ -75,3 +75,27 @@ export function attentionReference(
   }
   return out;
 }
+
+/**
+ * Heads' vectors in 8 bits: level `round(127 x / largest)` of each element, -127..127, and the scale `largest / 127` of each
+ * vector, `largest` being its largest magnitude. No element is then off by more than `largest / 254`.
+ *
+ * @param values `[.., headDimension]`
+ */
+export function quantizedVectors(
+  values: ArrayLike<number>,
+  headDimension: number,
+): { levels: Int8Array; scales: Float64Array } {
+  const levels = new Int8Array(values.length);
+  const scales = Float64Array.from({ length: values.length / headDimension }, (_, vector) => {
+    const own = Array.from({ length: headDimension }, (_, index) => values[vector * headDimension + index]);
+    const largest = Math.max(...own.map(Math.abs));
+    if (largest > 0)
+      levels.set(
+        own.map((value) => Math.round((127 * value) / largest)),
+        vector * headDimension,
+      );
+    return largest / 127;
+  });
+  return { levels, scales };
+}

@@ -72,6 +72,10 @@ function elementName(variable: VariableInfo): string {
   return match?.[1] ?? variable.type.name;
 }
 
+function lastWord(type: string): string {
+  return /(\w+)\W*$/.exec(type)?.[1] ?? type;
+}
+
 /** A hand-written WGSL file with the names it declares, taken from the source by reflection. */
 export class Kernel {
   readonly name: string;
@@ -92,7 +96,10 @@ export class Kernel {
     // The alias names are wanted, not what they stand for, so element types are read from the declaration itself.
     this.bindings = reflected.storage.map((variable) => {
       const declared = new RegExp(`var<storage[^>]*>\\s+${variable.name}\\s*:\\s*([^;]+);`).exec(source)?.[1];
-      const element = declared === undefined ? elementName(variable) : (/(\w+)\W*$/.exec(declared)?.[1] ?? declared);
+      const name = declared === undefined ? elementName(variable) : lastWord(declared);
+      // The source may name a vector of an alias of the prelude.
+      const aliased = new RegExp(`alias\\s+${name}\\s*=\\s*([^;]+);`).exec(source)?.[1];
+      const element = aliased === undefined ? name : lastWord(aliased);
       return {
         name: variable.name,
         index: variable.binding,

@@ -1,6 +1,6 @@
 import { Emu3Error } from '../../kernels/core/errors.js';
 import type { Device } from '../../engine/device.js';
-import { contextLength } from '../../engine/decode/index.js';
+import { cacheTypes, contextLength, type CacheType } from '../../engine/decode/index.js';
 import { spatialFactor } from '../../engine/models/vision/index.js';
 import { calculateGenerateSize, generatedLength } from '../../tokenizer/index.js';
 import { transformerTensorShapes, visionTensorShapes, withoutCounters } from '../config/shapes.js';
@@ -27,7 +27,7 @@ export interface BudgetedModel {
   readonly config: Emu3Config;
   readonly visionConfig: Emu3VisionVQConfig;
   readonly weights: WeightFormat;
-  readonly cacheType: 'f32' | 'f16';
+  readonly cacheType: CacheType;
 }
 
 /** Tokens of a prompt that are counted in. */
@@ -74,16 +74,18 @@ export function describeBudget({ total, ...parts }: MemoryBudget): string {
  */
 export function checkBudget(device: Device, model: BudgetedModel, budget: MemoryBudget, limit: number): void {
   if (budget.total <= limit) return;
-  const smaller = weightFormats
-    .slice(weightFormats.indexOf(model.weights) + 1)
-    .map((weights) => ({ weights, total: planBudget(device, { ...model, weights }).total }));
+  const types = cacheTypes.slice(cacheTypes.indexOf(model.cacheType));
+  const formats = weightFormats.slice(weightFormats.indexOf(model.weights));
+  const smaller = formats
+    .flatMap((weights) => types.map((cacheType) => ({ weights, cacheType })))
+    .map((form) => ({ ...form, total: planBudget(device, { ...model, ...form }).total }));
   const fitting = smaller.find(({ total }) => total <= limit);
-  const least = Math.min(budget.total, ...smaller.map(({ total }) => total));
+  const least = Math.min(...smaller.map(({ total }) => total));
   throw new Emu3Error(`The model needs ${describeBudget(budget)}, and there are ${gib(limit)}.`, {
     code: 'limit',
     where: 'memory',
     fix: fitting
-      ? `Load it with ${fitting.weights} weights, which need ${gib(fitting.total)}.`
+      ? `Load it with ${fitting.weights} weights and a key-value cache of ${fitting.cacheType}: ${gib(fitting.total)}.`
       : `Use an adapter with at least ${gib(least)}, or a smaller model.`,
   });
 }

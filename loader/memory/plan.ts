@@ -20,6 +20,7 @@ import { lookUpCodes, quantize } from '../../engine/ops/vector-quantizer.js';
 import { parameterAlignment } from '../../engine/parameters.js';
 import { chooseFormats } from '../../engine/quantized/index.js';
 import { GpuTensor } from '../../engine/tensor.js';
+import { cacheElement, cacheWidth, type CacheType } from '../../kernels/attention/index.js';
 import { bytesPerElement, elementCount, type DType } from '../../kernels/core/types.js';
 import { quantizedShapes } from '../../kernels/quantize/index.js';
 import type { TensorShapes } from '../config/shapes.js';
@@ -83,14 +84,9 @@ export function weightBytes(shapes: TensorShapes, format: WeightFormat = 'f32'):
 }
 
 /** Bytes of keys and values of every layer for `rows` sequences of `context` positions. */
-export function cacheBytes(
-  config: TransformerConfig,
-  rows: number,
-  context: number,
-  type: 'f32' | 'f16' = 'f32',
-): number {
-  const perLayer = 2 * rows * config.num_key_value_heads * context * attentionHeadDimension(config);
-  return bytesPerElement[type] * perLayer * config.num_hidden_layers;
+export function cacheBytes(config: TransformerConfig, rows: number, context: number, type: CacheType = 'f32'): number {
+  const perLayer = 2 * rows * config.num_key_value_heads * context * cacheWidth(type, attentionHeadDimension(config));
+  return bytesPerElement[cacheElement(type)] * perLayer * config.num_hidden_layers;
 }
 
 /** One decoding step of `rows` sequences with logits of the whole vocabulary, which a grammar cuts down to a part. */
@@ -121,10 +117,14 @@ function planStepOn(
   const parameter = (name: string): Tensor => bind(name, shapes.get(name) ?? [], 'f32');
   const positions = bind('positions', [rows], 'u32');
   const start = bind('start', [rows], 'u32');
-  const cacheShape = [rows, config.num_key_value_heads, context, attentionHeadDimension(config)];
+  // The kind of cache changes nothing about activations.
+  const dimension = attentionHeadDimension(config);
+  const cacheShape = [rows, config.num_key_value_heads, context, dimension];
   const layers = Array.from({ length: config.num_hidden_layers }, (_, layer) => ({
     keys: bind(`keys ${layer}`, cacheShape, 'f32'),
     values: bind(`values ${layer}`, cacheShape, 'f32'),
+    type: 'f32' as const,
+    headDimension: dimension,
   }));
   const inputs = {
     ids: bind('ids', [rows], 'u32'),

@@ -1,4 +1,4 @@
-import { contextLength, Decoder, type IdSlice } from '../../engine/decode/index.js';
+import { contextLength, Decoder, type CacheType, type IdSlice } from '../../engine/decode/index.js';
 import type { ModelWeights, TransformerConfig } from '../../engine/models/transformer/index.js';
 import type { Device } from '../../engine/device.js';
 
@@ -15,7 +15,7 @@ export interface DecoderNeed {
 }
 
 export interface DecoderPoolOptions {
-  cacheType: 'f32' | 'f16';
+  cacheType: CacheType;
   /** As `DecoderOptions.windows`; empty for one token a step. */
   windows: readonly number[];
   /** Tokens that a line of a picture is ahead of the one below; undefined for raster order. */

@@ -113,7 +113,7 @@ export class Emu3 {
    * Loads a model folder. Configs and tokenizers are checked against each other before a weight is read.
    *
    * @throws Emu3Error `missing`, `config`, `format`, `shape`, `dtype`, `duplicate`, `not-finite`, `io` for a folder that is
-   *   no whole model, or adapters that do not go with it; `argument` for windows of other sizes; `limit`, `out-of-memory`, `device-lost`; `aborted`. Nothing stays on the GPU then.
+   *   no whole model, or adapters that do not go with it; `argument` for windows of other sizes and unknown formats; `limit`, `out-of-memory`, `device-lost`; `aborted`. Nothing stays on the GPU then.
    */
   static async load(options: Emu3LoadOptions): Promise<Emu3> {
     checkLoadOptions(options);

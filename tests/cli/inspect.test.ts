@@ -47,7 +47,9 @@ describe('inspect', () => {
     });
     expect(transformer.bytes).toBe(transformer.parameters * 2);
     // 2 rows x 64 positions x 1 head x 16 dimensions x 2 layers of keys and values in f32.
-    expect(transformer.memory['key-value cache, 2 x 64']).toBe(2 * 64 * 16 * 2 * 2 * 4);
+    expect(transformer.memory['key-value cache (f32), 2 x 64']).toBe(2 * 64 * 16 * 2 * 2 * 4);
+    // 2 rows x 64 positions x 1 head x (16 bytes and a scale) x 2 layers of keys and values.
+    expect(transformer.memory['key-value cache (q8), 2 x 64']).toBe(2 * 64 * 20 * 2 * 2);
     expect(networks[1].memory).toHaveProperty('decoding 4x4 tokens');
   });
 

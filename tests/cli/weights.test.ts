@@ -73,6 +73,14 @@ describe('--weights', () => {
     expect(err).toContain('both given');
   });
 
+  it('draws over smaller caches', async () => {
+    expect((await draw('--cache-type', 'f16')).codes).toEqual((await draw()).codes);
+    expect((await draw('--cache-type', 'q8')).codes).toHaveLength((await draw()).codes.length);
+    const { code, err } = await cli(['generate', 'a tiger', '--model', model, '--cache-type', 'q4']);
+    expect(code).toBe(2);
+    expect(err).toContain('Allowed choices are f32, f16, q8');
+  });
+
   it('refuses formats there are none of', async () => {
     const { code, err } = await cli(['generate', 'a tiger', '--model', model, '--weights', 'q2']);
     expect(code).toBe(2);

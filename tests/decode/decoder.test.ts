@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { Decoder, type DecodeRequest } from '../../engine/decode/index.js';
+import { cacheBytes } from '../../loader/memory/plan.js';
 import { expectClose } from '../support/compare.js';
 import { readGolden, readGoldenJson } from '../support/golden.js';
 import { testDevice } from '../support/gpu.js';
@@ -204,25 +205,22 @@ describe('a decoder', () => {
     single.destroy();
   });
 
-  it('keeps its cache in f16 where the adapter can', async () => {
-    const device = await testDevice();
-    if (!device.traits.f16) {
-      await expect(goldenDecoder({ sequences: 1, guided: false, cacheType: 'f16' })).rejects.toMatchObject({
-        code: 'argument',
-      });
-      return;
-    }
+  it.each([
+    ['f16', 0.05],
+    ['q8', 0.5],
+  ] as const)('keeps its cache in %s', async (cacheType, absolute) => {
+    const { config } = await goldenModel();
     const [exact, narrow] = [
       await goldenDecoder({ sequences: 1, guided: false }),
-      await goldenDecoder({ sequences: 1, guided: false, cacheType: 'f16' }),
+      await goldenDecoder({ sequences: 1, guided: false, cacheType }),
     ];
-    expect(narrow.bytes.cache).toBe(exact.bytes.cache / 2);
+    expect(narrow.bytes.cache).toBe(cacheBytes(config, 1, 64, cacheType));
     const prompt = Array.from({ length: 40 }, (_, index) => (index * 13) % 350);
-    for (const decoder of [exact, narrow]) {
-      await decodeAll(decoder, { sequences: [{ prompt, sampling: greedy }], newTokens: 1 });
-    }
+    const request = { sequences: [{ prompt, sampling: greedy }], newTokens: 5 };
+    const ids = await decodeAll(exact, request);
     const { data: expected } = await exact.lastLogits();
-    expectClose((await narrow.lastLogits()).data, expected, { absolute: 0.05 }, 'logits over an f16 cache');
+    expect(await decodeAll(narrow, request)).toEqual(ids);
+    expectClose((await narrow.lastLogits()).data, expected, { absolute }, `logits over a cache of ${cacheType}`);
     exact.destroy();
     narrow.destroy();
   });
@@ -268,6 +266,10 @@ describe('a decoder', () => {
     await expect(goldenDecoder({ sequences: 0, guided: false })).rejects.toMatchObject({ code: 'argument' });
     await expect(goldenDecoder({ sequences: 1, guided: false, capacity: 513 })).rejects.toMatchObject({
       code: 'prompt',
+    });
+    await expect(goldenDecoder({ sequences: 1, guided: false, cacheType: 'q4' as 'q8' })).rejects.toMatchObject({
+      code: 'argument',
+      where: 'cacheType',
     });
     const slice = { first: 800, count: 100 };
     await expect(goldenDecoder({ sequences: 1, guided: false, slice })).rejects.toMatchObject({ code: 'argument' });

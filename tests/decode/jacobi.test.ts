@@ -26,17 +26,17 @@ function request(seeds: readonly number[], temperature: number, guidance: number
 
 describe('decoding several tokens a step', () => {
   it.each([
-    [[1], true],
-    [[2], false],
-    [[4], true],
-    [[7], true],
-    [[16], false],
-    [[1, 3, 8], true],
-  ] as const)('gives the ids of one a step: windows %j, guided: %s', async (windows, guided) => {
+    [[1], true, 'f32'],
+    [[2], false, 'f32'],
+    [[4], true, 'q8'],
+    [[7], true, 'f32'],
+    [[16], false, 'f16'],
+    [[1, 3, 8], true, 'f32'],
+  ] as const)('gives the ids of one a step: windows %j, guided: %s, cache %s', async (windows, guided, cacheType) => {
     for (const sequences of [1, 3]) {
       const [plain, windowed] = [
-        await goldenDecoder({ sequences, guided }),
-        await goldenDecoder({ sequences, guided, windows }),
+        await goldenDecoder({ sequences, guided, cacheType }),
+        await goldenDecoder({ sequences, guided, cacheType, windows }),
       ];
       for (const [first, temperature] of [
         [0, 0],

@@ -75,10 +75,13 @@ describe('a schedule of lines', () => {
 });
 
 describe('decoding several lines at once', () => {
-  it.each([true, false])('gives the ids of one token a step in raster order, guided: %s', async (guided) => {
+  it.each([
+    [true, 'f32'],
+    [false, 'q8'],
+  ] as const)('gives the ids of one token a step in raster order, guided: %s, cache %s', async (guided, cacheType) => {
     const [plain, staggered] = [
-      await goldenDecoder({ sequences: 2, guided }),
-      await goldenDecoder({ sequences: 2, guided, lanes: 3 }),
+      await goldenDecoder({ sequences: 2, guided, cacheType }),
+      await goldenDecoder({ sequences: 2, guided, cacheType, lanes: 3 }),
     ];
     for (const [first, temperature] of [
       [0, 0],

@@ -1,10 +1,12 @@
 import { fileURLToPath } from 'node:url';
 import { expect, it } from 'vitest';
 import { requestAdapterNode } from '../../engine/adapter/request.node.js';
+import { cacheTypes, Decoder, type CacheType } from '../../engine/decode/index.js';
 import { Device, type LimitTier } from '../../engine/device.js';
 import { SequenceScorer } from '../../engine/models/transformer/index.js';
 import type { EncodedClip } from '../../engine/models/vision/index.js';
 import { diskFolder, loadTransformer, loadVisionTokenizer } from '../../loader/index.node.js';
+import { decodeAll } from '../decode/support.js';
 import { pixelClip } from '../parity/layout.js';
 import { expectClose } from '../support/compare.js';
 import { readGolden } from '../support/golden.js';
@@ -26,8 +28,10 @@ interface Results {
   limits: GPUSupportedLimits;
   features: string[];
   logits: Float32Array;
+  /** Behind a prompt and a token, by type of the cache. */
+  decoded: Record<CacheType, Float32Array>;
   encoded: EncodedClip;
-  decoded: Float32Array;
+  picture: Float32Array;
 }
 
 async function runModels(tier: LimitTier): Promise<Results> {
@@ -39,14 +43,24 @@ async function runModels(tier: LimitTier): Promise<Results> {
   const [batch, length] = ids.shape;
   const scorer = await SequenceScorer.create(device, config, parameters, { batch, length });
   const { logits } = await scorer.score({ ids: ids.data });
+  const decoded: Partial<Results['decoded']> = {};
+  for (const cacheType of cacheTypes) {
+    const options = { sequences: 1, guided: false, capacity: 48, cacheType };
+    const decoder = await Decoder.create(device, config, parameters, options);
+    const prompt = Array.from({ length: 40 }, (_, index) => (index * 13) % 350);
+    const sampling = { seed: 1, temperature: 0 };
+    await decodeAll(decoder, { sequences: [{ prompt, sampling, allowed: [[7, 8]] }], newTokens: 2 });
+    decoded[cacheType] = (await decoder.lastLogits()).data;
+    decoder.destroy();
+  }
   const { tokenizer } = await loadVisionTokenizer(device, folder('vq'));
   const { shape, data } = readGolden('vq/image.safetensors')['pixel_values'];
   const encoded = await tokenizer.encode(pixelClip({ shape, data: Float32Array.from(data) }));
-  const { data: decoded } = await tokenizer.decode(encoded, true);
+  const { data: picture } = await tokenizer.decode(encoded, true);
   await device.finish();
   const { limits, features } = device.gpu;
   device.destroy();
-  return { limits, features: [...features], logits, encoded, decoded };
+  return { limits, features: [...features], logits, decoded: decoded as Results['decoded'], encoded, picture };
 }
 
 it("computes the same at WebGPU's guaranteed limits as at all the adapter offers", async () => {
@@ -57,5 +71,8 @@ it("computes the same at WebGPU's guaranteed limits as at all the adapter offers
   expectClose(least.logits, most.logits, { absolute: 1e-4 }, 'logits');
   expectClose(least.encoded.latent, most.encoded.latent, { absolute: 1e-4 }, 'latent');
   expect(least.encoded.codes).toEqual(most.encoded.codes);
-  expectClose(least.decoded, most.decoded, { absolute: 1e-3 }, 'picture');
+  for (const type of cacheTypes) {
+    expectClose(least.decoded[type], most.decoded[type], { absolute: 1e-3 }, `logits over a cache of ${type}`);
+  }
+  expectClose(least.picture, most.picture, { absolute: 1e-3 }, 'picture');
 });

@@ -127,7 +127,7 @@ export async function decodeSteps(
     guided: true,
     capacity: context,
     slice: visionIds,
-    cacheType: device.traits.f16 ? 'f16' : 'f32',
+    cacheType: 'f16',
   });
   const compileSeconds = (performance.now() - start) / 1000;
   const text = (length: number): Uint32Array =>

@@ -4,12 +4,18 @@ import {
   attentionDecode,
   attentionDecodeSplits,
   attentionTurnAndCache,
+  cacheElement,
+  cacheTypes,
+  cacheWidth,
+  type CacheOperands,
+  type CacheType,
 } from '../../kernels/attention/index.js';
 import { attentionReference } from '../../kernels/attention/reference.js';
 import { rotaryFrequencies, rotaryTable } from '../../kernels/rotary/index.js';
 import { rotaryReference } from '../../kernels/rotary/reference.js';
-import { dtypesToTest, expectClose, pseudoRandom, roundToDtype, runKernel } from '../support/kernel.js';
-import type { DType } from '../../kernels/core/types.js';
+import type { Tensor } from '../../engine/graph/index.js';
+import { readVectors, storeVectors } from '../support/cache.js';
+import { expectClose, pseudoRandom, runKernel, runKernelTyped, type TestTensor } from '../support/kernel.js';
 
 /** Loud: what lies in the cache outside the visible positions must not be read. */
 const stale = 1e4;
@@ -17,10 +23,11 @@ const stale = 1e4;
 interface CachedRows {
   /** Whole rows of `total` tokens, of which the last `length` are queries. */
   q: Float32Array;
-  k: Float32Array;
-  v: Float32Array;
-  keyCache: Float32Array;
-  valueCache: Float32Array;
+  /** What the cache stands for. */
+  k: Float64Array;
+  v: Float64Array;
+  keyCache: TestTensor;
+  valueCache: TestTensor;
 }
 
 interface CacheShape {
@@ -31,29 +38,39 @@ interface CacheShape {
   headDimension: number;
 }
 
-/** Caches `[rows, keyValueHeads, capacity, headDimension]` holding `counts[row]` tokens, and the tokens row-major. */
-function makeCaches(shape: CacheShape, counts: readonly number[], dtype: DType): CachedRows {
+/** Caches `[rows, keyValueHeads, capacity, cacheWidth]` holding `counts[row]` tokens, and the tokens row-major. */
+function makeCaches(shape: CacheShape, counts: readonly number[], type: CacheType): CachedRows {
   const { rows, heads, keyValueHeads, capacity, headDimension } = shape;
   const tokens = rows * capacity;
   const q = pseudoRandom(tokens * heads * headDimension, 1).map((value) => value * 3);
-  const k = roundToDtype(
-    pseudoRandom(tokens * keyValueHeads * headDimension, 2).map((value) => value * 2),
-    dtype,
-  );
-  const v = roundToDtype(pseudoRandom(tokens * keyValueHeads * headDimension, 3), dtype);
-  const keyCache = new Float32Array(k.length).fill(stale);
-  const valueCache = new Float32Array(v.length).fill(stale);
-  for (let row = 0; row < rows; row++) {
-    for (let position = 0; position < (counts[row] ?? 0); position++) {
-      for (let head = 0; head < keyValueHeads; head++) {
-        const from = ((row * capacity + position) * keyValueHeads + head) * headDimension;
-        const to = ((row * keyValueHeads + head) * capacity + position) * headDimension;
-        keyCache.set(k.subarray(from, from + headDimension), to);
-        valueCache.set(v.subarray(from, from + headDimension), to);
+  const width = cacheWidth(type, headDimension);
+  const made = [2, 3].map((seed) => {
+    const values = pseudoRandom(tokens * keyValueHeads * headDimension, seed).map((value) => value * (4 - seed));
+    const stored = storeVectors(type, values, headDimension);
+    const cache = storeVectors(type, new Float32Array(values.length).fill(stale), headDimension);
+    for (let row = 0; row < rows; row++) {
+      for (let position = 0; position < (counts[row] ?? 0); position++) {
+        for (let head = 0; head < keyValueHeads; head++) {
+          const from = ((row * capacity + position) * keyValueHeads + head) * width;
+          const to = ((row * keyValueHeads + head) * capacity + position) * width;
+          cache.set(stored.subarray(from, from + width), to);
+        }
       }
     }
-  }
-  return { q, k, v, keyCache, valueCache };
+    const tensor = { shape: [rows, keyValueHeads, capacity, width], dtype: cacheElement(type), data: cache };
+    return { kept: readVectors(type, stored, headDimension), tensor };
+  });
+  const [keys, values] = made;
+  return { q, k: keys.kept, v: values.kept, keyCache: keys.tensor, valueCache: values.tensor };
+}
+
+/** The tensors of a run with both caches in one. */
+function withCache<T extends { keyCache: Tensor; valueCache: Tensor }>(
+  { keyCache: keys, valueCache: values, ...others }: T,
+  type: CacheType,
+  headDimension: number,
+): Omit<T, 'keyCache' | 'valueCache'> & { cache: CacheOperands<Tensor> } {
+  return { ...others, cache: { keys, values, type, headDimension } };
 }
 
 /** The reference over whole rows, with one start for all queries of a row: `[rows, capacity, heads * headDimension]`. */
@@ -63,6 +80,12 @@ function expectedRows(shape: CacheShape, made: CachedRows, starts: readonly numb
   });
   const [q, k, v] = [made.q, made.k, made.v].map((data) => Float64Array.from(data));
   return attentionReference(q, k, v, start, { ...shape, batch: shape.rows, length: shape.capacity });
+}
+
+/** How far elements of a vector may be from what was cached, f32 arithmetic included. */
+function allowedError(type: CacheType, vector: readonly number[]): number {
+  const largest = Math.max(...vector.map(Math.abs));
+  return { f32: 0, f16: largest * 2 ** -11, q8: largest / 254 }[type] + 1e-6;
 }
 
 /** Rows `first[row] .. first[row] + length` of `[rows, capacity, width]`. */
@@ -95,17 +118,16 @@ describe.each([true, false])('attention with a cache, software files %s', (softw
     { rows: 2, heads: 9, keyValueHeads: 1, capacity: 40, headDimension: 128, starts: [0, 0], positions: [17, 39] },
   ])('decodes rows at positions $positions of $heads/$keyValueHeads heads of $headDimension', async (options) => {
     const { starts, positions, ...shape } = options;
-    const { rows, heads, keyValueHeads, capacity, headDimension } = shape;
+    const { rows, heads, headDimension } = shape;
     const counts = positions.map((position) => position + 1);
-    for (const dtype of await dtypesToTest()) {
-      const made = makeCaches(shape, counts, dtype);
-      const cacheShape = [rows, keyValueHeads, capacity, headDimension];
+    for (const type of cacheTypes) {
+      const made = makeCaches(shape, counts, type);
       const width = heads * headDimension;
       const { out } = await runKernel({
         inputs: {
           q: { shape: [rows, width], data: Float32Array.from(take(made.q, shape, positions, 1)) },
-          keyCache: { shape: cacheShape, dtype, data: made.keyCache },
-          valueCache: { shape: cacheShape, dtype, data: made.valueCache },
+          keyCache: made.keyCache,
+          valueCache: made.valueCache,
           start: { shape: [rows], dtype: 'u32', data: Uint32Array.from(starts) },
           position: { shape: [rows], dtype: 'u32', data: Uint32Array.from(positions) },
         },
@@ -116,26 +138,26 @@ describe.each([true, false])('attention with a cache, software files %s', (softw
         },
         calls: ({ partials, statistics, ...t }, traits) => {
           expect(attentionDecodeSplits({ ...traits, software })).toBe(software ? 0 : 16);
-          return attentionDecode({ ...traits, software }, { ...t, heads, scratch: { partials, statistics } });
+          const operands = { ...withCache(t, type, headDimension), heads, scratch: { partials, statistics } };
+          return attentionDecode({ ...traits, software }, operands);
         },
       });
       const expected = take(expectedRows(shape, made, starts), shape, positions, 1);
-      expectClose(out, expected, { absolute: 4e-6, relative: 4e-6 }, dtype);
+      expectClose(out, expected, { absolute: 4e-6, relative: 4e-6 }, type);
     }
   });
 
-  it('prefills a chunk behind what the cache holds', async () => {
+  it.each(cacheTypes)('prefills a chunk behind what a cache of %s holds', async (type) => {
     const shape = { rows: 2, heads: 4, keyValueHeads: 2, capacity: 60, headDimension: 12 };
-    const { rows, heads, keyValueHeads, capacity, headDimension } = shape;
+    const { rows, heads, keyValueHeads, headDimension } = shape;
     const [length, starts, positions] = [37, [2, 0], [7, 21]];
-    const made = makeCaches(shape, [44, 58], 'f32');
-    const cacheShape = [rows, keyValueHeads, capacity, headDimension];
+    const made = makeCaches(shape, [44, 58], type);
     const width = heads * headDimension;
     const { out } = await runKernel({
       inputs: {
         q: { shape: [rows * length, width], data: Float32Array.from(take(made.q, shape, positions, length)) },
-        keyCache: { shape: cacheShape, data: made.keyCache },
-        valueCache: { shape: cacheShape, data: made.valueCache },
+        keyCache: made.keyCache,
+        valueCache: made.valueCache,
         start: { shape: [rows], dtype: 'u32', data: Uint32Array.from(starts) },
         position: { shape: [rows], dtype: 'u32', data: Uint32Array.from(positions) },
       },
@@ -143,7 +165,10 @@ describe.each([true, false])('attention with a cache, software files %s', (softw
       calls: (t, traits) =>
         attentionCached(
           { ...traits, software },
-          { ...t, shape: { batch: rows, length, heads, keyValueHeads, headDimension } },
+          {
+            ...withCache(t, type, headDimension),
+            shape: { batch: rows, length, heads, keyValueHeads, headDimension },
+          },
         ),
     });
     const expected = take(expectedRows(shape, made, starts), shape, positions, length);
@@ -165,12 +190,13 @@ describe.each([true, false])('attention with a cache, software files %s', (softw
       const allHeads = heads + 2 * keyValueHeads;
       const config = { headDimension, base: 1e4, maxPositions: 64 };
       const rotaryPositions = Uint32Array.from({ length: tokens }, (_, token) => (token * 7 + 3) % 50);
-      const cacheShape = [rows, keyValueHeads, capacity, padded];
-      const initial = new Float32Array(rows * keyValueHeads * capacity * padded).fill(stale);
-      for (const dtype of await dtypesToTest()) {
+      const untouched = new Float32Array(rows * keyValueHeads * capacity * padded).fill(stale);
+      for (const type of cacheTypes) {
+        const cacheShape = [rows, keyValueHeads, capacity, cacheWidth(type, padded)];
+        const initial = storeVectors(type, untouched, padded);
         for (const software of [true, false]) {
           const projected = pseudoRandom(tokens * allHeads * headDimension, 1);
-          const { query, keyCache, valueCache } = await runKernel({
+          const { query, keyCache, valueCache } = await runKernelTyped({
             inputs: {
               projected: { shape: [tokens, allHeads * headDimension], data: projected },
               rotaryPositions: { shape: [tokens], dtype: 'u32', data: rotaryPositions },
@@ -179,10 +205,13 @@ describe.each([true, false])('attention with a cache, software files %s', (softw
             },
             outputs: {
               query: { shape: [tokens, heads * padded] },
-              keyCache: { shape: cacheShape, dtype, initial },
-              valueCache: { shape: cacheShape, dtype, initial },
+              keyCache: { shape: cacheShape, dtype: cacheElement(type), initial },
+              valueCache: { shape: cacheShape, dtype: cacheElement(type), initial },
             },
-            calls: (t, traits) => attentionTurnAndCache({ ...traits, software }, { ...t, heads, queryScale: 1.25 }),
+            calls: (t, traits) => {
+              const operands = { ...withCache(t, type, padded), heads, queryScale: 1.25 };
+              return attentionTurnAndCache({ ...traits, software }, operands);
+            },
           });
           const frequencies = rotaryFrequencies(config, 50);
           const turned = rotaryReference(Float64Array.from(projected), rotaryPositions, frequencies, allHeads);
@@ -193,10 +222,8 @@ describe.each([true, false])('attention with a cache, software files %s', (softw
             );
           const filling = new Array<number>(padded - headDimension).fill(0);
           const queries: number[] = [];
-          const caches = [
-            Float64Array.from(roundToDtype(initial, dtype)),
-            Float64Array.from(roundToDtype(initial, dtype)),
-          ];
+          const caches = [0, 1].map(() => readVectors(type, initial, padded));
+          const bounds = [0, 1].map(() => new Float64Array(untouched.length));
           for (let token = 0; token < tokens; token++) {
             for (let index = 0; index < heads; index++) {
               queries.push(...head(turned, token, index).map((value) => value * 1.25), ...filling);
@@ -206,18 +233,48 @@ describe.each([true, false])('attention with a cache, software files %s', (softw
             if (slot >= capacity) continue;
             for (let index = 0; index < keyValueHeads; index++) {
               const to = ((row * keyValueHeads + index) * capacity + slot) * padded;
-              caches[0].set(head(turned, token, heads + index), to);
-              caches[1].set(head(projected, token, heads + keyValueHeads + index), to);
+              [head(turned, token, heads + index), head(projected, token, heads + keyValueHeads + index)].forEach(
+                (vector, which) => {
+                  caches[which].set([...vector, ...filling], to);
+                  bounds[which].fill(allowedError(type, vector), to, to + padded);
+                },
+              );
             }
           }
-          const tolerance = { absolute: dtype === 'f16' ? 1e-3 : 1e-6 };
           expectClose(query, queries, { absolute: 1e-6 }, `queries, software ${software}`);
-          expectClose(keyCache, caches[0], tolerance, `${dtype} keys, software ${software}`);
-          expectClose(valueCache, caches[1], tolerance, `${dtype} values, software ${software}`);
+          [keyCache, valueCache].forEach((words, which) => {
+            if (words instanceof Int32Array) throw new Error('no cache is of i32');
+            const off = readVectors(type, words, padded).map((value, at) => Math.abs(value - caches[which][at]));
+            const beyond = off.findIndex((error, at) => !(error <= bounds[which][at]));
+            expect(beyond, `${type} ${which === 0 ? 'keys' : 'values'}, software ${software}`).toBe(-1);
+          });
         }
       }
     },
   );
+
+  it.each([
+    ['f16', [65504, -65504, 3, 0]],
+    ['q8', [1e6, -1e6, 0, 0]],
+  ] as const)('keeps zeros and large values in %s', async (type, expected) => {
+    const projected = Float32Array.of(1, 1, 1, 1, 0, 0, 0, 0, 1e6, -1e6, 3, 0);
+    const shape = [1, 1, 1, cacheWidth(type, 4)];
+    const { keyCache, valueCache } = await runKernelTyped({
+      inputs: {
+        projected: { shape: [1, 12], data: projected },
+        rotaryPositions: { shape: [1], dtype: 'u32', data: new Uint32Array(1) },
+        table: { shape: [1, 4], data: Float32Array.of(1, 1, 0, 0) },
+        position: { shape: [1], dtype: 'u32', data: new Uint32Array(1) },
+      },
+      outputs: { query: { shape: [1, 4] }, keyCache: { shape, dtype: 'u32' }, valueCache: { shape, dtype: 'u32' } },
+      calls: (t, traits) => {
+        const operands = { ...withCache(t, type, 4), heads: 1, queryScale: 1 };
+        return attentionTurnAndCache({ ...traits, software }, operands);
+      },
+    });
+    expect([...readVectors(type, Uint32Array.from(keyCache), 4)].map(Math.abs)).toEqual([0, 0, 0, 0]);
+    expectClose(readVectors(type, Uint32Array.from(valueCache), 4), expected, { relative: 1e-6 }, 'values');
+  });
 
   it('refuses projections of other sizes and tables of odd ones', async () => {
     const run = (width: number, dimension: number): Promise<unknown> =>
@@ -233,7 +290,7 @@ describe.each([true, false])('attention with a cache, software files %s', (softw
           keyCache: { shape: [2, 1, 4, 8] },
           valueCache: { shape: [2, 1, 4, 8] },
         },
-        calls: (t, traits) => attentionTurnAndCache(traits, { ...t, heads: 2, queryScale: 1 }),
+        calls: (t, traits) => attentionTurnAndCache(traits, { ...withCache(t, 'f32', 8), heads: 2, queryScale: 1 }),
       });
     await expect(run(24, 8)).rejects.toMatchObject({
       code: 'shape',

@@ -5,6 +5,8 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Emu3 } from '../../loader/pipeline/emu3.js';
 import { describeBudget, planBudget, type MemoryBudget } from '../../loader/memory/budget.js';
 import { diskFolder, parseTransformerConfig, parseVisionConfig, type ModelFolder } from '../../loader/index.node.js';
+import type { CacheType } from '../../engine/decode/index.js';
+import type { WeightFormat } from '../../loader/pipeline/weights.js';
 import { writeTinyModel } from '../cli/support.js';
 import { testDevice } from '../support/gpu.js';
 import { expectError, rejection } from './support.js';
@@ -51,7 +53,7 @@ describe('the memory budget', () => {
     expectError(await slightly, 'limit', 'memory');
     const above = (memoryLimit: number): Promise<Emu3> => Emu3.load({ device, folder, memoryLimit });
     await expect(above(total - 1)).rejects.toThrow(
-      /needs .* GiB \(.*weights .*\), and there are .*Load it with q8 weights/,
+      /needs .* GiB \(.*weights .*\), and there are .*Load it with f32 weights and a key-value cache of f16/,
     );
     await expect(above(100)).rejects.toThrow(/at least .* GiB/);
     expect(device.allocatedBytes).toBe(before);
@@ -62,7 +64,7 @@ describe('the memory budget', () => {
     const device = await testDevice();
     const config = parseTransformerConfig('{"model_type": "Emu3"}', 'config');
     const visionConfig = parseVisionConfig('{"model_type": "Emu3VisionVQ"}', 'vision');
-    const of = (weights: 'f32' | 'q8' | 'q4', cacheType: 'f32' | 'f16'): MemoryBudget =>
+    const of = (weights: WeightFormat, cacheType: CacheType): MemoryBudget =>
       planBudget(device, { config, visionConfig, weights, cacheType });
     const q4 = of('q4', 'f16');
     // 8.49 G matrix weights of half a byte and a sixteenth.
@@ -72,6 +74,8 @@ describe('the memory budget', () => {
     expect(of('q8', 'f16').total / gib).toBeGreaterThan(10);
     expect(of('f32', 'f16').total / gib).toBeGreaterThan(30);
     expect(of('q4', 'f32').cache).toBe(2 * q4.cache);
+    // A byte an element, and four for each 128.
+    expect(of('q4', 'q8').cache).toBe((q4.cache * 132) / 256);
     expect(describeBudget(q4)).toMatch(/^[\d.]+ GiB \(weights [\d.]+ GiB, /);
   });
 });

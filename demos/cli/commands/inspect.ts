@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import type { AdapterPreference } from '../../../engine/adapter/request.node.js';
+import { cacheTypes } from '../../../engine/decode/index.js';
 import { isStatistic, spatialFactor } from '../../../engine/models/vision/index.js';
 import { Emu3Error } from '../../../kernels/core/errors.js';
 import {
@@ -91,8 +92,10 @@ async function inspect(terminal: Terminal, model: string | undefined, options: I
     });
   if (transformer) {
     const context = options.context ?? transformer.config.max_position_embeddings;
-    const name = `key-value cache, ${options.rows} x ${context}`;
-    transformer.memory[name] = cacheBytes(transformer.config, options.rows, context);
+    for (const type of cacheTypes) {
+      const name = `key-value cache (${type}), ${options.rows} x ${context}`;
+      transformer.memory[name] = cacheBytes(transformer.config, options.rows, context, type);
+    }
   }
   try {
     await plan();
