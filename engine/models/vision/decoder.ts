@@ -1,16 +1,9 @@
 import type { Tensor } from '../../graph/index.js';
 import { silu } from '../../ops/elementwise.js';
 import { concatenate, slice } from '../../ops/slice.js';
-import { upsampleSpace, upsampleTime } from '../../ops/upsample.js';
-import {
-  attentionBlock,
-  causalConv,
-  conv3x3,
-  normAndActivate,
-  residualBlock,
-  temporalResidualBlock,
-  type VisionContext,
-} from './blocks.js';
+import { upsampleTime } from '../../ops/upsample.js';
+import { BandedFrames, type BandLimits } from './bands.js';
+import { causalConv, temporalResidualBlock, wholeFrames, type FrameBlocks, type VisionContext } from './blocks.js';
 import { temporalHalvings, type VisionConfig } from './config.js';
 
 /**
@@ -60,30 +53,43 @@ export function decodeTime(context: VisionContext, config: VisionConfig, quantiz
  * @returns pixels around -1..1, [B, T, 8 h, 8 w, 3].
  */
 export function decodeFrames(context: VisionContext, config: VisionConfig, both: Tensor): Tensor {
-  const { graph, trace } = context;
+  const { graph } = context;
   const batch = both.shape[0] / 2;
   const conditioning = slice(graph, both, batch, batch);
+  return decoderBlocks(wholeFrames(context, conditioning), config, slice(graph, both, 0, batch));
+}
 
-  let x = conv3x3(context, 'decoder.conv_in', slice(graph, both, 0, batch));
-  trace?.('decoder.conv_in', x);
-  x = residualBlock(context, 'decoder.mid.block_1', x, conditioning);
-  x = attentionBlock(context, 'decoder.mid.attn_1', x, conditioning);
-  x = residualBlock(context, 'decoder.mid.block_2', x, conditioning);
+/** {@link decodeFrames} of one frame, [2, 1, h, w, embed_dim], with no activation held whole that need not be. */
+export function decodeFrameInBands(
+  context: VisionContext,
+  config: VisionConfig,
+  both: Tensor,
+  limits: BandLimits,
+): Tensor {
+  const { graph } = context;
+  const blocks = new BandedFrames(context, config, limits, slice(graph, both, 1, 1));
+  return blocks.whole(decoderBlocks(blocks, config, blocks.cut(slice(graph, both, 0, 1), config.ch_mult.length - 1)));
+}
+
+function decoderBlocks<X>(blocks: FrameBlocks<X>, config: VisionConfig, latents: X): X {
+  let x = blocks.conv3x3('decoder.conv_in', latents);
+  blocks.trace?.('decoder.conv_in', x);
+  x = blocks.residual('decoder.mid.block_1', x);
+  x = blocks.attention('decoder.mid.attn_1', x);
+  x = blocks.residual('decoder.mid.block_2', x);
   for (let level = config.ch_mult.length - 1; level >= 0; level--) {
     const name = `decoder.up.${level}`;
     for (let block = 0; block <= config.num_res_blocks; block++) {
-      x = residualBlock(context, `${name}.block.${block}`, x, conditioning);
-      if (block === config.num_res_blocks) trace?.(`${name}.last_block`, x);
-      if (config.attn_resolutions.includes(level)) {
-        x = attentionBlock(context, `${name}.attn.${block}`, x, conditioning);
-      }
+      x = blocks.residual(`${name}.block.${block}`, x);
+      if (block === config.num_res_blocks) blocks.trace?.(`${name}.last_block`, x);
+      if (config.attn_resolutions.includes(level)) x = blocks.attention(`${name}.attn.${block}`, x);
     }
-    if (config.attn_resolutions.includes(level)) trace?.(`${name}.attn.last`, x);
+    if (config.attn_resolutions.includes(level)) blocks.trace?.(`${name}.attn.last`, x);
     if (level === 0) continue;
-    x = conv3x3(context, `${name}.upsample.conv`, upsampleSpace(graph, x));
-    trace?.(`${name}.upsample`, x);
+    x = blocks.upsample(`${name}.upsample.conv`, x, level - 1);
+    blocks.trace?.(`${name}.upsample`, x);
   }
-  x = conv3x3(context, 'decoder.conv_out', normAndActivate(context, 'decoder.norm_out', x, conditioning));
-  trace?.('decoder.conv_out', x);
+  x = blocks.finish('decoder.norm_out', 'decoder.conv_out', x);
+  blocks.trace?.('decoder.conv_out', x);
   return x;
 }
