@@ -5,6 +5,8 @@
  * Bands are recorded in the order in which they are asked for, so the planner reuses the memory of those that are done
  * with; an activation for which there is no room is computed anew, band by band, each time it is read.
  */
+import { Emu3Error } from '../../../kernels/core/errors.js';
+import { elementCount } from '../../../kernels/core/types.js';
 import type { Device } from '../../device.js';
 import type { Graph, Tensor } from '../../graph/index.js';
 import { packConvWeight, type ConvGeometry } from '../../ops/conv.js';
@@ -13,7 +15,6 @@ import { bandedStatistics } from '../../ops/group-norm.js';
 import { joinColumns, slice } from '../../ops/slice.js';
 import { spatialAttention } from '../../ops/spatial-attention.js';
 import { upsampleSpace } from '../../ops/upsample.js';
-import { elementCount } from '../../../kernels/core/types.js';
 import {
   convolve,
   groupNormEpsilon,
@@ -37,22 +38,41 @@ export interface BandLimits {
 
 const defaultMemory = 2 ** 30;
 
-/** What a device allows: activations of one storage binding, and 1 GiB of them where they go in bands. */
+/**
+ * What a device allows: activations of one storage binding, and 1 GiB of them where they go in bands.
+ *
+ * @throws Emu3Error `argument` for given limits that are no bytes.
+ */
 export function bandLimits(device: Device, given: Partial<BandLimits> = {}): BandLimits {
   const { maxStorageBufferBindingSize, maxBufferSize } = device.gpu.limits;
   const activationBytes = Math.min(maxStorageBufferBindingSize, maxBufferSize);
+  for (const [name, bytes] of Object.entries(given)) {
+    if (!(bytes > 0)) {
+      throw new Emu3Error(`${name} is ${bytes} bytes.`, {
+        code: 'argument',
+        where: 'vision tokenizer',
+        fix: 'Give a positive number of bytes, or leave it out.',
+      });
+    }
+  }
   return { activationBytes, memory: defaultMemory, ...given };
 }
 
-/**
- * Bytes of the largest activation of whole frames.
- *
- * @param height, width in pixels.
- */
-export function largestActivation(
+/** Whether frames are taken in bands: a single one that has an activation above the limit. */
+export function goesInBands(
   config: VisionConfig,
   direction: 'encode' | 'decode',
-  { frames, height, width }: { frames: number; height: number; width: number },
+  size: { frames: number; height: number; width: number },
+  limits: BandLimits | undefined,
+): limits is BandLimits {
+  return limits !== undefined && size.frames === 1 && largestActivation(config, direction, size) > limits.activationBytes;
+}
+
+/** Bytes of the largest activation of a whole frame, its size in pixels. */
+function largestActivation(
+  config: VisionConfig,
+  direction: 'encode' | 'decode',
+  { height, width }: { height: number; width: number },
 ): number {
   const { ch, ch_mult: multiples, attn_resolutions: attended } = config;
   const sizes = multiples.flatMap((multiple, level) => {
@@ -60,7 +80,7 @@ export function largestActivation(
     // A level's first block has the channels of the level before it.
     const entering = multiples.at(direction === 'decode' ? level + 1 : Math.max(0, level - 1)) ?? 0;
     const scores = attended.includes(level) || level === multiples.length - 1 ? area : 0;
-    return [ch * multiple, ch * entering, scores].map((channels) => 4 * frames * area * channels);
+    return [ch * multiple, ch * entering, scores].map((channels) => 4 * area * channels);
   });
   return Math.max(...sizes);
 }
@@ -77,8 +97,11 @@ interface Bands {
 
 /** The share of the memory for activations that are kept; the rest is for the bands that are worked on. */
 const keptShare = 0.75;
-/** Bands are at most this share of the memory, as several of them are worked on at a time. */
-const bandShare = 1 / 32;
+/**
+ * Bands are at most this share of the memory where rows are not larger: so small that what is kept and what is worked on
+ * fill each other's buffers, and large enough for a convolution of a band to fill a GPU.
+ */
+const bandShare = 1 / 128;
 
 /** {@link FrameBlocks} on bands. Records forward passes only: bands have no gradients. */
 export class BandedFrames implements FrameBlocks<Bands> {

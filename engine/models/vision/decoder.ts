@@ -2,9 +2,9 @@ import type { Tensor } from '../../graph/index.js';
 import { silu } from '../../ops/elementwise.js';
 import { concatenate, slice } from '../../ops/slice.js';
 import { upsampleTime } from '../../ops/upsample.js';
-import { BandedFrames, type BandLimits } from './bands.js';
+import { BandedFrames, goesInBands, type BandLimits } from './bands.js';
 import { causalConv, temporalResidualBlock, wholeFrames, type FrameBlocks, type VisionContext } from './blocks.js';
-import { temporalHalvings, type VisionConfig } from './config.js';
+import { spatialFactor, temporalHalvings, type VisionConfig } from './config.js';
 
 /**
  * The decoder of Emu3's vision tokenizer: the temporal stack runs on the post-quantisation latent and on the raw
@@ -12,6 +12,7 @@ import { temporalHalvings, type VisionConfig } from './config.js';
  *
  * @param quantized codebook vectors, [B, T', h, w, embed_dim].
  * @param firstFrameOnly decode only frame 0 of each clip, as a picture is frame 0 of its four.
+ * @param limits as for {@link decodeFrames}.
  * @returns pixels around -1..1, not clamped: [B, 4 T', 8 h, 8 w, 3], or T = 1 with `firstFrameOnly`.
  */
 export function decode(
@@ -19,9 +20,10 @@ export function decode(
   config: VisionConfig,
   quantized: Tensor,
   firstFrameOnly: boolean,
+  limits?: BandLimits,
 ): Tensor {
   const both = decodeTime(context, config, quantized);
-  return decodeFrames(context, config, firstFrameOnly ? slice(context.graph, both, 0, 1, 1) : both);
+  return decodeFrames(context, config, firstFrameOnly ? slice(context.graph, both, 0, 1, 1) : both, limits);
 }
 
 /**
@@ -50,25 +52,27 @@ export function decodeTime(context: VisionContext, config: VisionConfig, quantiz
  * The part of the decoder that sees each frame alone.
  *
  * @param both what {@link decodeTime} gives, [2 B, T, h, w, embed_dim].
+ * @param limits if B = T = 1, a frame above these goes in bands; then there are neither gradients nor traces.
  * @returns pixels around -1..1, [B, T, 8 h, 8 w, 3].
  */
-export function decodeFrames(context: VisionContext, config: VisionConfig, both: Tensor): Tensor {
-  const { graph } = context;
-  const batch = both.shape[0] / 2;
-  const conditioning = slice(graph, both, batch, batch);
-  return decoderBlocks(wholeFrames(context, conditioning), config, slice(graph, both, 0, batch));
-}
-
-/** {@link decodeFrames} of one frame, [2, 1, h, w, embed_dim], with no activation held whole that need not be. */
-export function decodeFrameInBands(
+export function decodeFrames(
   context: VisionContext,
   config: VisionConfig,
   both: Tensor,
-  limits: BandLimits,
+  limits?: BandLimits,
 ): Tensor {
   const { graph } = context;
-  const blocks = new BandedFrames(context, config, limits, slice(graph, both, 1, 1));
-  return blocks.whole(decoderBlocks(blocks, config, blocks.cut(slice(graph, both, 0, 1), config.ch_mult.length - 1)));
+  const [twice, time, rows, columns] = both.shape;
+  const batch = twice / 2;
+  const conditioning = slice(graph, both, batch, batch);
+  const latents = slice(graph, both, 0, batch);
+  const factor = spatialFactor(config);
+  const size = { frames: batch * time, height: factor * rows, width: factor * columns };
+  if (!goesInBands(config, 'decode', size, limits)) {
+    return decoderBlocks(wholeFrames(context, conditioning), config, latents);
+  }
+  const blocks = new BandedFrames(context, config, limits, conditioning);
+  return blocks.whole(decoderBlocks(blocks, config, blocks.cut(latents, config.ch_mult.length - 1)));
 }
 
 function decoderBlocks<X>(blocks: FrameBlocks<X>, config: VisionConfig, latents: X): X {

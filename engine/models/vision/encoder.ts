@@ -1,7 +1,7 @@
 import type { Tensor } from '../../graph/index.js';
 import { silu } from '../../ops/elementwise.js';
 import { upsampleTime } from '../../ops/upsample.js';
-import { BandedFrames, type BandLimits } from './bands.js';
+import { BandedFrames, goesInBands, type BandLimits } from './bands.js';
 import { causalConv, temporalResidualBlock, wholeFrames, type FrameBlocks, type VisionContext } from './blocks.js';
 import { temporalHalvings, type VisionConfig } from './config.js';
 
@@ -18,24 +18,15 @@ export interface EncoderResult {
  *
  * @param pixels [B, T, H, W, 3] in -1..1. T = 1 is an image: it counts as a clip of equal frames, whose 2-D part is
  *   done once and repeated before the temporal part.
+ * @param limits as for {@link encodeFrames}.
  */
-export function encode(context: VisionContext, config: VisionConfig, pixels: Tensor): EncoderResult {
-  return encodeFrameTime(context, config, encodeFrames(context, config, pixels));
-}
-
-/** {@link encode} of one picture, [1, 1, H, W, 3], with no activation held whole that need not be. */
-export function encodeInBands(
+export function encode(
   context: VisionContext,
   config: VisionConfig,
   pixels: Tensor,
-  limits: BandLimits,
+  limits?: BandLimits,
 ): EncoderResult {
-  return encodeFrameTime(context, config, encodeFrameInBands(context, config, pixels, limits));
-}
-
-/** {@link encodeTime}, a single frame standing for a clip of equal ones. */
-function encodeFrameTime(context: VisionContext, config: VisionConfig, frames: Tensor): EncoderResult {
-  let x = frames;
+  let x = encodeFrames(context, config, pixels, limits);
   const repeats = x.shape[1] === 1 ? temporalHalvings(config) : 0;
   for (let index = 0; index < repeats; index++) x = upsampleTime(context.graph, x);
   return encodeTime(context, config, x);
@@ -45,19 +36,19 @@ function encodeFrameTime(context: VisionContext, config: VisionConfig, frames: T
  * The part of the encoder that sees each frame alone.
  *
  * @param pixels [B, T, H, W, 3] in -1..1.
+ * @param limits if B = T = 1, a frame above these goes in bands; then there are neither gradients nor traces.
  * @returns [B, T, h, w, z_channels].
  */
-export function encodeFrames(context: VisionContext, config: VisionConfig, pixels: Tensor): Tensor {
-  return encoderBlocks(wholeFrames(context), config, pixels);
-}
-
-/** {@link encodeFrames} of one frame, [1, 1, H, W, 3], in bands. */
-export function encodeFrameInBands(
+export function encodeFrames(
   context: VisionContext,
   config: VisionConfig,
   pixels: Tensor,
-  limits: BandLimits,
+  limits?: BandLimits,
 ): Tensor {
+  const [batch, time, height, width] = pixels.shape;
+  if (!goesInBands(config, 'encode', { frames: batch * time, height, width }, limits)) {
+    return encoderBlocks(wholeFrames(context), config, pixels);
+  }
   const blocks = new BandedFrames(context, config, limits);
   return blocks.whole(encoderBlocks(blocks, config, blocks.cut(pixels, 0)));
 }
