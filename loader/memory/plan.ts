@@ -149,18 +149,19 @@ function planStepOn(
 /**
  * The vision tokenizer on one picture of `size` tokens, in both directions.
  *
- * @param limits as {@link VisionTokenizer} is given them; default the device's.
+ * @param shapes of all its tensors, `visionTensorShapes(config)`.
+ * @param limits as `VisionTokenizer` is given them; default the device's.
  */
 export function planVision(
   device: Device,
   config: VisionConfig,
   shapes: TensorShapes,
   size: { height: number; width: number },
-  limits: BandLimits = bandLimits(device),
+  limits: Partial<BandLimits> = {},
 ): { encoder: ArenaPlan; decoder: ArenaPlan } {
   const placeholders = new Placeholders(device);
   try {
-    return planVisionOn(placeholders, device, config, shapes, size, limits);
+    return planVisionOn(placeholders, device, config, shapes, size, bandLimits(device, limits));
   } finally {
     placeholders.destroy();
   }
