@@ -37,7 +37,14 @@ export interface GroupNormOptions {
 export function groupNorm(graph: Graph, x: Tensor, options: GroupNormOptions): Tensor {
   const { weight, bias, groups, silu = false, statistics = groupStatisticsOf(graph, x, options) } = options;
   const layout = layoutOf(x, groups);
-  return normalize(graph, x, { statistics, weight, bias, layout, silu, fixedStatistics: options.statistics !== undefined });
+  return normalize(graph, x, {
+    statistics,
+    weight,
+    bias,
+    layout,
+    silu,
+    fixedStatistics: options.statistics !== undefined,
+  });
 }
 
 function layoutOf({ shape: [batch, time, height, width, channels] }: Tensor, groups: number): GroupLayout {

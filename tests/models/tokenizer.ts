@@ -27,7 +27,10 @@ export const table: Record<string, unknown>[] = [
 ];
 
 /** A tokenizer with random weights. */
-export async function makeTokenizer(fields: Record<string, unknown>, limits: Partial<BandLimits> = {}): Promise<{
+export async function makeTokenizer(
+  fields: Record<string, unknown>,
+  limits: Partial<BandLimits> = {},
+): Promise<{
   config: Emu3VisionVQConfig;
   weights: VisionWeights;
   tokenizer: VisionTokenizer;

@@ -65,7 +65,9 @@ export function goesInBands(
   size: { frames: number; height: number; width: number },
   limits: BandLimits | undefined,
 ): limits is BandLimits {
-  return limits !== undefined && size.frames === 1 && largestActivation(config, direction, size) > limits.activationBytes;
+  return (
+    limits !== undefined && size.frames === 1 && largestActivation(config, direction, size) > limits.activationBytes
+  );
 }
 
 /** Bytes of the largest activation of a whole frame, its size in pixels. */

@@ -55,12 +55,7 @@ export function decodeTime(context: VisionContext, config: VisionConfig, quantiz
  * @param limits if B = T = 1, a frame above these goes in bands; then there are neither gradients nor traces.
  * @returns pixels around -1..1, [B, T, 8 h, 8 w, 3].
  */
-export function decodeFrames(
-  context: VisionContext,
-  config: VisionConfig,
-  both: Tensor,
-  limits?: BandLimits,
-): Tensor {
+export function decodeFrames(context: VisionContext, config: VisionConfig, both: Tensor, limits?: BandLimits): Tensor {
   const { graph } = context;
   const [twice, time, rows, columns] = both.shape;
   const batch = twice / 2;

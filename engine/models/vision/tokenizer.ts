@@ -120,12 +120,7 @@ export class VisionTokenizer {
    * @throws Emu3Error `token` for a code beyond the codebook, `image` for a count that does not fit the size, `aborted`;
    *   `limit` for a batch that does not fit, or where not even bands do.
    */
-  async decode(
-    clip: CodeClip,
-    image: boolean,
-    signal?: AbortSignal,
-    onPart?: RunEvents['onPart'],
-  ): Promise<PixelClip> {
+  async decode(clip: CodeClip, image: boolean, signal?: AbortSignal, onPart?: RunEvents['onPart']): Promise<PixelClip> {
     throwIfAborted(signal, 'decode');
     const { batch, frames, height, width, codes } = clip;
     this.checkCodes(clip, image);
