@@ -12,6 +12,8 @@ export type { Emu3LoadOptions, Emu3LoadProgress } from './loader/pipeline/load-o
 export type { WeightFormat } from './loader/pipeline/weights.js';
 export { describeBudget } from './loader/memory/budget.js';
 export type { MemoryBudget } from './loader/memory/budget.js';
+export { planVision } from './loader/memory/plan.js';
+export type { ArenaPlan } from './loader/memory/plan.js';
 export type { Answer, AnswerBatchEvents, AnswerEvents } from './loader/pipeline/answer.js';
 export type {
   AnswerOptions,
@@ -68,7 +70,7 @@ export { quantizedLinear } from './engine/ops/quantized-linear.js';
 export type { QuantizedTensors } from './engine/ops/quantized-linear.js';
 export * from './engine/quantized/index.js';
 export { checkpoint, gradients, Graph, Program } from './engine/graph/index.js';
-export type { KernelTime, NodeSpec, ProgramOptions, Tensor } from './engine/graph/index.js';
+export type { KernelTime, NodeSpec, ProgramOptions, RunEvents, Tensor } from './engine/graph/index.js';
 export { contextLength, Decoder } from './engine/decode/index.js';
 export type {
   AllowedRange,
@@ -99,7 +101,7 @@ export type {
   WeightBinding,
 } from './engine/models/transformer/index.js';
 export { VisionTokenizer, VisionWeights } from './engine/models/vision/index.js';
-export type { ClipEvents, EncodedClip, PixelClip, VisionConfig } from './engine/models/vision/index.js';
+export type { BandLimits, ClipEvents, EncodedClip, PixelClip, VisionConfig } from './engine/models/vision/index.js';
 export { runTraining } from './engine/train/loop.js';
 export type { LoopOptions, StepMetrics, Trainer } from './engine/train/loop.js';
 export { packDocuments } from './engine/train/packing.js';

@@ -65,3 +65,8 @@ export async function withProgress<Result>(
     bar.stop();
   }
 }
+
+/** Shows what is done of any amount as percent, on a bar of 100. */
+export function percentOn(bar: ProgressBar): (done: number, total: number) => void {
+  return (done, total) => bar.update(Math.round((100 * done) / total), '%');
+}

@@ -71,36 +71,58 @@ function liveNodes(graph: Graph, outputs: readonly Tensor[]): GraphNode[] {
   return live.reverse();
 }
 
+interface Lifetime {
+  readonly first: number;
+  readonly last: number;
+}
+
 /**
- * Greedy interval packing in order of first use: the smallest free buffer that fits, else the largest free one is
- * grown, else a new one. Buffers, not offsets in one big buffer, because read and written ranges must not share one.
+ * Greedy packing by size: the largest temporaries first, each into the smallest buffer that nothing else needs during its
+ * lifetime, else into a new one. So a long-lived small one never sits in a large buffer that others have to wait for.
+ * Buffers, not offsets in one big buffer, because read and written ranges must not share one.
  */
 function assignSlots(
   first: ReadonlyMap<Storage, number>,
   last: ReadonlyMap<Storage, number>,
 ): Pick<MemoryPlan, 'slots' | 'slotOf' | 'temporaryBytes'> {
   const slots: number[] = [];
-  const busyUntil: number[] = [];
+  /** Lifetimes of what each buffer holds, in order. */
+  const held: Lifetime[][] = [];
   const slotOf = new Map<Storage, number>();
   let temporaryBytes = 0;
-  const ordered = [...first.entries()].sort((a, b) => a[1] - b[1] || b[0].bytes - a[0].bytes);
+  const ordered = [...first.entries()].sort((a, b) => b[0].bytes - a[0].bytes || a[1] - b[1]);
   for (const [storage, start] of ordered) {
     temporaryBytes += storage.bytes;
-    let fitting = -1;
-    let largest = -1;
-    for (let slot = 0; slot < slots.length; slot++) {
-      if (busyUntil[slot] >= start) continue;
-      if (slots[slot] >= storage.bytes && (fitting < 0 || slots[slot] < slots[fitting])) fitting = slot;
-      if (largest < 0 || slots[slot] > slots[largest]) largest = slot;
-    }
-    let slot = fitting >= 0 ? fitting : largest;
+    const lifetime = { first: start, last: last.get(storage) ?? start };
+    // Buffers come in descending size, so the last that is free is the smallest.
+    let slot = slots.length - 1;
+    while (slot >= 0 && !isFree(held[slot], lifetime)) slot--;
     if (slot < 0) {
       slot = slots.length;
       slots.push(storage.bytes);
+      held.push([]);
     }
-    slots[slot] = Math.max(slots[slot], storage.bytes);
-    busyUntil[slot] = last.get(storage) ?? start;
+    held[slot].splice(placeOf(held[slot], lifetime), 0, lifetime);
     slotOf.set(storage, slot);
   }
   return { slots, slotOf, temporaryBytes };
+}
+
+/** Index of the first of these lifetimes, which are in order, that begins after the given one does. */
+function placeOf(lifetimes: readonly Lifetime[], { first }: Lifetime): number {
+  let low = 0;
+  let high = lifetimes.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (lifetimes[middle].first > first) high = middle;
+    else low = middle + 1;
+  }
+  return low;
+}
+
+function isFree(lifetimes: readonly Lifetime[], lifetime: Lifetime): boolean {
+  const place = placeOf(lifetimes, lifetime);
+  const before = lifetimes.at(place - 1);
+  if (place > 0 && before !== undefined && before.last >= lifetime.first) return false;
+  return place === lifetimes.length || lifetimes[place].first > lifetime.last;
 }

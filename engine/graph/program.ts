@@ -1,4 +1,4 @@
-import { Emu3Error } from '../../kernels/core/errors.js';
+import { Emu3Error, throwIfAborted } from '../../kernels/core/errors.js';
 import type { Device } from '../device.js';
 import { GpuTensor, checkBindingSize } from '../tensor.js';
 import type { Graph, Tensor } from './graph.js';
@@ -18,6 +18,15 @@ export interface ProgramOptions {
   /** Called as pipelines compile. */
   onCompile?: (done: number, total: number) => void;
 }
+
+export interface RunEvents {
+  readonly signal?: AbortSignal | undefined;
+  /** Told how many of the run's floating-point operations are done, the last part's when it is submitted. */
+  readonly onPart?: ((done: number, total: number) => void) | undefined;
+}
+
+/** Work of one submit of {@link Program.runInParts}: a second or two of two CPU cores, hundredths of one on a GPU. */
+const defaultPartFlops = 40e9;
 
 /** Uniform blocks start at multiples of this, the largest alignment a device may ask for. */
 const uniformAlignment = 256;
@@ -113,18 +122,51 @@ export class Program {
 
   /** Appends the recorded dispatches to an encoder, as one compute pass. */
   encode(encoder: GPUCommandEncoder): void {
+    this.encodeCalls(encoder, this.recorded);
+  }
+
+  private encodeCalls(encoder: GPUCommandEncoder, calls: readonly RecordedCall[]): void {
     const pass = encoder.beginComputePass({ label: this.label });
-    for (const call of this.recorded) dispatch(pass, call);
+    for (const call of calls) dispatch(pass, call);
     pass.end();
-    this.device.counters.dispatches += this.recorded.length;
+    this.device.counters.dispatches += calls.length;
   }
 
   /** Runs once: one encoder, one pass, one submit. Does not wait. */
   run(): void {
+    this.submitCalls(this.recorded);
+  }
+
+  private submitCalls(calls: readonly RecordedCall[]): void {
     this.device.check();
     const encoder = this.device.gpu.createCommandEncoder({ label: this.label });
-    this.encode(encoder);
+    this.encodeCalls(encoder, calls);
     this.device.submit(encoder);
+  }
+
+  /**
+   * Runs once, in as many submits as there is work for, and waits for all but the last: a long program can be stopped, and
+   * no submit takes so long that a browser gives the device up.
+   *
+   * @param partFlops operations from which on a submit is full.
+   * @throws Emu3Error `aborted` between submits.
+   */
+  async runInParts({ signal, onPart }: RunEvents = {}, partFlops = defaultPartFlops): Promise<void> {
+    const total = this.work.flops;
+    let done = 0;
+    let begin = 0;
+    let flops = 0;
+    for (const [index, { planned }] of this.recorded.entries()) {
+      flops += planned.call.flops;
+      if (flops < partFlops && index < this.recorded.length - 1) continue;
+      throwIfAborted(signal, this.label);
+      this.submitCalls(this.recorded.slice(begin, index + 1));
+      done += flops;
+      begin = index + 1;
+      flops = 0;
+      if (begin < this.recorded.length) await this.device.finish();
+      onPart?.(done, total);
+    }
   }
 
   /** Runs once with a submit of its own for every dispatch: the plain way, for comparison with {@link run}. */

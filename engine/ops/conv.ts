@@ -15,6 +15,18 @@ import type { Graph, Tensor } from '../graph/index.js';
 
 export type { ConvGeometry } from '../../kernels/conv/index.js';
 
+/** A weight in the order that {@link conv} reads, for several convolutions by the same. No gradient flows through it. */
+export function packConvWeight(graph: Graph, weight: Tensor): Tensor {
+  const packed = graph.temporary(packedWeightShape(weight.shape, false), weight.dtype, `${weight.label} packed`);
+  graph.node({
+    name: 'convPackWeights',
+    inputs: [weight],
+    outputs: [packed],
+    calls: [convPackWeights(graph.traits, { weight, packed, transposed: false })],
+  });
+  return packed;
+}
+
 /**
  * Convolution of clips (images have T = 1), channels last, with weights in hub layout; differentiable with respect to
  * x, weight and bias.
@@ -22,6 +34,7 @@ export type { ConvGeometry } from '../../kernels/conv/index.js';
  * @param x `[B, T, H, W, Ci]`.
  * @param weight `[Co, Ci, kt, kh, kw]`, or `[Co, Ci, kh, kw]` for a kernel of 1 in time.
  * @param bias `[Co]`, or undefined for none.
+ * @param packed the weight from {@link packConvWeight}, where it is at hand.
  * @returns `[B, T', H', W', Co]`.
  * @throws Emu3Error `shape` when channels, kernel or sizes do not fit together.
  */
@@ -31,6 +44,7 @@ export function conv(
   weight: Tensor,
   bias: Tensor | undefined,
   geometry: ConvGeometry,
+  packed = packConvWeight(graph, weight),
 ): Tensor {
   const { traits } = graph;
   const out = graph.temporary(
@@ -38,13 +52,10 @@ export function conv(
     x.dtype,
     'conv',
   );
-  const packedFor = (transposed: boolean): Tensor =>
-    graph.temporary(packedWeightShape(weight.shape, transposed), weight.dtype, `${weight.label} packed`);
-  const packed = packedFor(false);
 
   const xGradientOf = (outGradient: Tensor): Tensor => {
     const xGradient = graph.temporary(x.shape, 'f32', 'conv data gradient');
-    const packed = packedFor(true);
+    const packed = graph.temporary(packedWeightShape(weight.shape, true), weight.dtype, `${weight.label} packed`);
     graph.node({
       name: 'convDataGradient',
       inputs: [outGradient, weight],
@@ -85,11 +96,8 @@ export function conv(
   graph.node({
     name: 'conv',
     inputs: bias ? [x, weight, bias] : [x, weight],
-    outputs: [out, packed],
-    calls: [
-      convPackWeights(traits, { weight, packed, transposed: false }),
-      convForward(traits, { x, weight: packed, bias, out, geometry }),
-    ],
+    outputs: [out],
+    calls: [convForward(traits, { x, weight: packed, bias, out, geometry })],
     backward: ([outGradient]) =>
       outGradient ? [xGradientOf(outGradient), weightGradientOf(outGradient), biasGradientOf(outGradient)] : [],
   });

@@ -1,5 +1,7 @@
 import {
   groupChannelSumsShape,
+  groupChunkSums,
+  groupCombine,
   groupNormalize,
   groupNormBackwardAffine,
   groupNormBackwardSums,
@@ -10,6 +12,7 @@ import {
   type GroupLayout,
 } from '../../kernels/group-norm/index.js';
 import type { Graph, Tensor } from '../graph/index.js';
+import { joinColumns } from './slice.js';
 
 export interface GroupNormOptions {
   /** `[C]`. */
@@ -21,6 +24,8 @@ export interface GroupNormOptions {
   epsilon: number;
   /** Apply SiLU to the result in the same pass. Default false. */
   silu?: boolean;
+  /** Statistics to normalise by, from {@link bandedStatistics}; default those of x. */
+  statistics?: Tensor | undefined;
 }
 
 /**
@@ -30,9 +35,28 @@ export interface GroupNormOptions {
  * @throws Emu3Error `shape` when the channels do not divide into the groups.
  */
 export function groupNorm(graph: Graph, x: Tensor, options: GroupNormOptions): Tensor {
-  const { weight, bias, groups, epsilon, silu = false } = options;
-  const [batch, time, height, width, channels] = x.shape;
-  const layout = { frames: batch * time, pixels: height * width, channels, groups };
+  const { weight, bias, groups, silu = false, statistics = groupStatisticsOf(graph, x, options) } = options;
+  const layout = layoutOf(x, groups);
+  return normalize(graph, x, {
+    statistics,
+    weight,
+    bias,
+    layout,
+    silu,
+    fixedStatistics: options.statistics !== undefined,
+  });
+}
+
+function layoutOf({ shape: [batch, time, height, width, channels] }: Tensor, groups: number): GroupLayout {
+  return { frames: batch * time, pixels: height * width, channels, groups };
+}
+
+function groupStatisticsOf(
+  graph: Graph,
+  x: Tensor,
+  { groups, epsilon }: Pick<GroupNormOptions, 'groups' | 'epsilon'>,
+): Tensor {
+  const layout = layoutOf(x, groups);
   const statistics = graph.temporary(groupStatisticsShape(layout), 'f32', 'group statistics');
   const partial = graph.temporary(groupPartialShape(layout), 'f32', 'group statistics partial');
   graph.node({
@@ -41,7 +65,47 @@ export function groupNorm(graph: Graph, x: Tensor, options: GroupNormOptions): T
     outputs: [statistics, partial],
     calls: groupStatistics(graph.traits, { x, partial, statistics, layout, epsilon }),
   });
-  return normalize(graph, x, { statistics, weight, bias, layout, silu, fixedStatistics: false });
+  return statistics;
+}
+
+/**
+ * Statistics of a frame that comes in bands of rows: those that {@link groupNorm} takes of the whole. Not differentiable.
+ *
+ * @param bands `[1, 1, rows, W, C]` each, from top to bottom; each is done with when the next is asked for.
+ */
+export function bandedStatistics(
+  graph: Graph,
+  bands: Iterable<Tensor>,
+  { groups, epsilon }: Pick<GroupNormOptions, 'groups' | 'epsilon'>,
+): Tensor {
+  const { traits } = graph;
+  const partials: Tensor[] = [];
+  let whole: GroupLayout = { frames: 1, pixels: 0, channels: 0, groups };
+  let pixelsPerChunk = 1;
+  for (const x of bands) {
+    const [, , rows, width, channels] = x.shape;
+    const layout = layoutOf(x, groups);
+    // Rows are the chunks, so that they are the same wherever bands begin and end.
+    pixelsPerChunk = width;
+    const partial = graph.temporary([rows * 2 * channels], 'f32', 'group statistics of a band');
+    graph.node({
+      name: 'groupChunkSums',
+      inputs: [x],
+      outputs: [partial],
+      calls: [groupChunkSums(traits, { x, partial, layout, pixelsPerChunk })],
+    });
+    partials.push(partial);
+    whole = { ...layout, pixels: whole.pixels + layout.pixels };
+  }
+  const partial = joinColumns(graph, partials);
+  const statistics = graph.temporary(groupStatisticsShape(whole), 'f32', 'group statistics');
+  graph.node({
+    name: 'groupCombine',
+    inputs: [partial],
+    outputs: [statistics],
+    calls: [groupCombine(traits, { partial, statistics, layout: whole, pixelsPerChunk, epsilon })],
+  });
+  return statistics;
 }
 
 /** Normalisation by given statistics, with the gradients of group or batch normalisation. */

@@ -61,6 +61,12 @@ function checkLayout(name: string, x: Operand, layout: GroupLayout): void {
   }
 }
 
+function checkPartial(name: string, partial: Operand, { frames, channels }: GroupLayout, chunks: number): void {
+  if (elementCount(partial.shape) !== frames * chunks * 2 * channels) {
+    throw shapeError(name, `partial is [${partial.shape.join(', ')}] where ${chunks} chunks a frame are needed`);
+  }
+}
+
 function checkChannels(name: string, layout: GroupLayout, operands: Readonly<Record<string, Operand>>): void {
   for (const [operand, { shape }] of Object.entries(operands)) {
     if (elementCount(shape) !== layout.channels) {
@@ -84,6 +90,67 @@ export function groupStatisticsShape(layout: GroupLayout): [number, number, numb
 }
 
 /**
+ * Mean and sum of squared differences of every channel over each chunk of `pixelsPerChunk` pixels, the last chunk of a
+ * frame being what is left: what {@link groupCombine} makes statistics of.
+ *
+ * @param args.x `frames * pixels * channels` elements, channels last; f32 or f16.
+ * @param args.partial f32 `[frames, chunks, 2, channels]`.
+ * @throws Emu3Error `shape` when the layout does not fit x or partial.
+ */
+export function groupChunkSums<T extends Operand>(
+  traits: KernelTraits,
+  args: { x: T; partial: T; layout: GroupLayout; pixelsPerChunk: number },
+): KernelCall<T> {
+  const { x, partial, layout, pixelsPerChunk } = args;
+  const { name } = statisticsKernel;
+  checkLayout(name, x, layout);
+  const { frames, pixels, channels } = layout;
+  const chunks = divideRoundUp(pixels, pixelsPerChunk);
+  checkPartial(name, partial, layout, chunks);
+  const lanes = lanesOf(traits);
+  const elements = elementCount(x.shape);
+  return statisticsKernel.call({
+    aliases: { Scalar: floatType(name, 'x', x) },
+    overrides: { LANES: lanes },
+    params: { pixels, channels, chunks, pixelsPerChunk },
+    bindings: { x, partial },
+    grid: [divideRoundUp(channels, lanes), chunks, frames],
+    bytes: elements * bytesPerElement[x.dtype] + 4 * elementCount(partial.shape),
+    flops: 4 * elements,
+  });
+}
+
+/**
+ * Mean and variance of every group from {@link groupChunkSums}, by Chan's formula.
+ *
+ * @param args.layout That of the whole, also where the chunks of x were summed a few at a time.
+ * @param args.partial f32 `[frames, chunks, 2, channels]`.
+ * @param args.statistics f32, {@link groupStatisticsShape}.
+ * @param args.epsilon Added to the variance before the square root.
+ * @throws Emu3Error `shape` when the layout does not fit partial.
+ */
+export function groupCombine<T extends Operand>(
+  traits: KernelTraits,
+  args: { partial: T; statistics: T; layout: GroupLayout; pixelsPerChunk: number; epsilon: number },
+): KernelCall<T> {
+  const { partial, statistics, layout, pixelsPerChunk, epsilon } = args;
+  const { frames, pixels, channels, groups } = layout;
+  const chunks = divideRoundUp(pixels, pixelsPerChunk);
+  checkPartial(combineKernel.name, partial, layout, chunks);
+  const lanes = lanesOf(traits);
+  const partials = elementCount(partial.shape);
+  const count = frames * groups;
+  return combineKernel.call({
+    overrides: { WORKGROUP_SIZE: lanes },
+    params: { pixels, channels, chunks, pixelsPerChunk, groupSize: channels / groups, count, epsilon },
+    bindings: { partial, statistics },
+    grid: linearGrid(divideRoundUp(count, lanes)),
+    bytes: 4 * partials + 12 * count,
+    flops: 3 * partials,
+  });
+}
+
+/**
  * Mean and variance of every group, in two passes over each chunk and Chan's formula between chunks.
  *
  * @param args.x `frames * pixels * channels` elements, channels last; f32 or f16.
@@ -96,40 +163,8 @@ export function groupStatistics<T extends Operand>(
   traits: KernelTraits,
   args: { x: T; partial: T; statistics: T; layout: GroupLayout; epsilon: number },
 ): KernelCall<T>[] {
-  const { x, partial, statistics, layout, epsilon } = args;
-  checkLayout(statisticsKernel.name, x, layout);
-  const { frames, pixels, channels, groups } = layout;
-  const { chunks, pixelsPerChunk } = chunksOf(layout);
-  const lanes = lanesOf(traits);
-  const elements = elementCount(x.shape);
-  const partials = elementCount(groupPartialShape(layout));
-  return [
-    statisticsKernel.call({
-      aliases: { Scalar: floatType(statisticsKernel.name, 'x', x) },
-      overrides: { LANES: lanes },
-      params: { pixels, channels, chunks, pixelsPerChunk },
-      bindings: { x, partial },
-      grid: [divideRoundUp(channels, lanes), chunks, frames],
-      bytes: elements * bytesPerElement[x.dtype] + 4 * partials,
-      flops: 4 * elements,
-    }),
-    combineKernel.call({
-      overrides: { WORKGROUP_SIZE: lanes },
-      params: {
-        pixels,
-        channels,
-        chunks,
-        pixelsPerChunk,
-        groupSize: channels / groups,
-        count: frames * groups,
-        epsilon,
-      },
-      bindings: { partial, statistics },
-      grid: linearGrid(divideRoundUp(frames * groups, lanes)),
-      bytes: 4 * partials + 12 * frames * groups,
-      flops: 3 * partials,
-    }),
-  ];
+  const { pixelsPerChunk } = chunksOf(args.layout);
+  return [groupChunkSums(traits, { ...args, pixelsPerChunk }), groupCombine(traits, { ...args, pixelsPerChunk })];
 }
 
 /**

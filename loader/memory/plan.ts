@@ -9,9 +9,11 @@ import {
   type TransformerConfig,
 } from '../../engine/models/transformer/index.js';
 import {
+  bandLimits,
   decode,
   encode,
   spatialFactor,
+  type BandLimits,
   type VisionConfig,
   type VisionContext,
 } from '../../engine/models/vision/index.js';
@@ -32,6 +34,8 @@ export interface ArenaPlan {
   arena: number;
   /** Bytes it would take if nothing were reused. */
   withoutReuse: number;
+  /** Bytes of its largest buffer, which is one storage binding. */
+  largest: number;
   dispatches: number;
 }
 
@@ -66,7 +70,7 @@ class Placeholders {
 function planOf(graph: Graph, outputs: readonly Tensor[]): ArenaPlan {
   const { slots, temporaryBytes, calls } = planMemory(graph, outputs);
   const arena = slots.reduce((sum, bytes) => sum + bytes, 0);
-  return { arena, withoutReuse: temporaryBytes, dispatches: calls.length };
+  return { arena, withoutReuse: temporaryBytes, largest: Math.max(...slots), dispatches: calls.length };
 }
 
 /** Bytes of weights on the GPU: f32, each starting at a multiple of 256 bytes, or a transformer's matrices packed. */
@@ -142,16 +146,22 @@ function planStepOn(
   return planOf(graph, [languageHead(config, weights, hidden)]);
 }
 
-/** The vision tokenizer on one picture of `size` tokens, in both directions. */
+/**
+ * The vision tokenizer on one picture of `size` tokens, in both directions.
+ *
+ * @param shapes of all its tensors, `visionTensorShapes(config)`.
+ * @param limits as `VisionTokenizer` is given them; default the device's.
+ */
 export function planVision(
   device: Device,
   config: VisionConfig,
   shapes: TensorShapes,
   size: { height: number; width: number },
+  limits: Partial<BandLimits> = {},
 ): { encoder: ArenaPlan; decoder: ArenaPlan } {
   const placeholders = new Placeholders(device);
   try {
-    return planVisionOn(placeholders, device, config, shapes, size);
+    return planVisionOn(placeholders, device, config, shapes, size, bandLimits(device, limits));
   } finally {
     placeholders.destroy();
   }
@@ -163,6 +173,7 @@ function planVisionOn(
   config: VisionConfig,
   shapes: TensorShapes,
   { height, width }: { height: number; width: number },
+  limits: BandLimits,
 ): { encoder: ArenaPlan; decoder: ArenaPlan } {
   const contextOf = (graph: Graph): VisionContext => {
     const lookup = (name: string): Tensor => graph.bind(placeholders.tensor(name, shapes.get(name) ?? []));
@@ -174,13 +185,13 @@ function planVisionOn(
   const factor = spatialFactor(config);
   const pixelShape = [1, 1, height * factor, width * factor, config.in_channels];
   const pixels = encoding.graph.bind(placeholders.tensor('pixels', pixelShape));
-  const { latent } = encode(encoding, config, pixels);
+  const { latent } = encode(encoding, config, pixels, limits);
   const { codes } = quantize(encoding.graph, latent, encoding.parameter(codebook));
 
   const decoding = contextOf(new Graph(device.traits));
   const ids = decoding.graph.bind(placeholders.tensor('codes', [height * width], 'u32'));
   const shape = [1, 1, height, width, config.embed_dim];
   const quantized = lookUpCodes(decoding.graph, ids, decoding.parameter(codebook), shape);
-  const picture = decode(decoding, config, quantized, true);
+  const picture = decode(decoding, config, quantized, true, limits);
   return { encoder: planOf(encoding.graph, [codes]), decoder: planOf(decoding.graph, [picture]) };
 }

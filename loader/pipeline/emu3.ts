@@ -1,6 +1,7 @@
 import { Emu3Error } from '../../kernels/core/errors.js';
 import { contextLength, type DecodedBlock } from '../../engine/decode/index.js';
 import type { Device } from '../../engine/device.js';
+import type { RunEvents } from '../../engine/graph/index.js';
 import { spatialFactor, type ClipEvents, type VisionTokenizer } from '../../engine/models/vision/index.js';
 import type { ParameterStore } from '../../engine/parameters.js';
 import type { QuantizationError, QuantizedParameters } from '../../engine/quantized/index.js';
@@ -195,7 +196,7 @@ export class Emu3 {
       const pictures: GeneratedImage[] = [];
       for (const [index, { request, seed, size }] of plans.entries()) {
         const codes = collector.codes[index];
-        const image = await this.decodeGrid({ ...size, codes }, events.signal);
+        const image = await this.decodeGrid({ ...size, codes }, { signal: events.signal });
         pictures.push({ prompt: request.prompt, seed, size, ids: collector.ids[index], codes, image });
       }
       return pictures;
@@ -261,23 +262,23 @@ export class Emu3 {
    */
   async encodeImage(
     image: RgbImage,
-    options: { limits?: Partial<PixelLimits>; signal?: AbortSignal } = {},
+    options: { limits?: Partial<PixelLimits> } & RunEvents = {},
   ): Promise<EncodedImage> {
     const prepared = prepareImage(image, { ...this.pixelLimits, ...options.limits });
     return this.inTurn(async () => {
-      const { codes, height, width } = await this.vision.encode(clipOf(prepared), options.signal);
+      const { codes, height, width } = await this.vision.encode(clipOf(prepared), options.signal, options.onPart);
       return { codes, height, width, resized: prepared.resized };
     });
   }
 
   /** Turns tokens back into a picture. @throws Emu3Error `token`, `image` for codes that are no picture. */
-  async decodeCodes(grid: CodeGrid, options: { signal?: AbortSignal } = {}): Promise<RgbImage> {
-    return this.inTurn(() => this.decodeGrid(grid, options.signal));
+  async decodeCodes(grid: CodeGrid, options: RunEvents = {}): Promise<RgbImage> {
+    return this.inTurn(() => this.decodeGrid(grid, options));
   }
 
-  private async decodeGrid({ codes, height, width }: CodeGrid, signal: AbortSignal | undefined): Promise<RgbImage> {
+  private async decodeGrid({ codes, height, width }: CodeGrid, events: RunEvents): Promise<RgbImage> {
     const clip = { batch: 1, frames: 1, height, width, codes: Uint32Array.from(codes) };
-    const [image] = imagesOf(await this.vision.decode(clip, true, signal));
+    const [image] = imagesOf(await this.vision.decode(clip, true, events.signal, events.onPart));
     return image;
   }
 

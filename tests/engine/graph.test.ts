@@ -40,6 +40,49 @@ describe('graph', () => {
     expect([...(await program.output(chain).readFloat32())]).toEqual([11, 22, 33, 44]);
   });
 
+  it('puts what lives long in no buffer that something larger needs', async () => {
+    const device = await testDevice();
+    const graph = new Graph(device.traits);
+    const [, x] = await bound(graph, 'x', [1, 2, 3, 4]);
+    const [, y] = await bound(graph, 'y', new Array<number>(64).fill(1));
+    add(graph, y, y);
+    const large = add(graph, add(graph, y, y), y);
+    const small = add(graph, x, x);
+    const again = add(graph, add(graph, large, y), y);
+    const program = await Program.compile(device, graph, { label: 'sizes', outputs: [small, again] });
+    expect(program.memory.arenaBytes).toBe(2 * 256 + 16);
+    program.run();
+    expect([...(await program.output(small).readFloat32())]).toEqual([2, 4, 6, 8]);
+    expect(new Set(await program.output(again).readFloat32())).toEqual(new Set([5]));
+  });
+
+  it('runs in parts, which can be told and stopped', async () => {
+    const device = await testDevice();
+    const graph = new Graph(device.traits);
+    const [, x] = await bound(graph, 'x', [1, 2, 3, 4]);
+    let chain = x;
+    for (let step = 0; step < 5; step++) chain = add(graph, chain, x);
+    const program = await Program.compile(device, graph, { label: 'parts', outputs: [chain] });
+    const { flops } = program.work;
+    const submits = device.counters.submits;
+    const told: number[] = [];
+    // Two of the five sums, as many again, and the last.
+    await program.runInParts({ onPart: (done) => told.push(done / flops) }, (2 / 5) * flops);
+    expect(told).toEqual([2 / 5, 4 / 5, 1]);
+    expect(device.counters.submits - submits).toBe(3);
+    expect([...(await program.output(chain).readFloat32())]).toEqual([6, 12, 18, 24]);
+
+    const stop = new AbortController();
+    told.length = 0;
+    const onPart = (done: number): void => {
+      told.push(done);
+      stop.abort();
+    };
+    const stopped = program.runInParts({ signal: stop.signal, onPart }, 1);
+    await expect(stopped).rejects.toMatchObject({ code: 'aborted' });
+    expect(told).toHaveLength(1);
+  });
+
   it('creates no buffer and no bind group when replayed, and replays bit for bit', async () => {
     const device = await testDevice();
     const graph = new Graph(device.traits);

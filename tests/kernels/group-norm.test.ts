@@ -6,7 +6,9 @@ import {
   groupStatisticsShape,
 } from '../../kernels/group-norm/index.js';
 import { groupNormReference } from '../../kernels/group-norm/reference.js';
-import { groupNorm } from '../../engine/ops/group-norm.js';
+import { Graph, Program, type Tensor } from '../../engine/graph/index.js';
+import { bandedStatistics, groupNorm } from '../../engine/ops/group-norm.js';
+import { GpuTensor } from '../../engine/tensor.js';
 import {
   checkGradients,
   dtypesToTest,
@@ -90,20 +92,53 @@ describe('group-norm', () => {
     });
   });
 
+  test('normalises bands by the statistics of the whole', async () => {
+    const device = await testDevice();
+    const [height, width, channels, groups] = [6, 5, 12, 3];
+    const whole = pseudoRandom(height * width * channels, 4).map((value, index) => value + 0.01 * index);
+    const layout = { frames: 1, pixels: height * width, channels, groups };
+    const graph = new Graph(device.traits);
+    const bind = (label: string, shape: number[], data: Float32Array): Tensor =>
+      graph.bind(GpuTensor.from(device, shape, 'f32', data, label));
+    const affine = { weight: pseudoRandom(channels, 5), bias: pseudoRandom(channels, 6) };
+    const weight = bind('weight', [channels], affine.weight);
+    const bias = bind('bias', [channels], affine.bias);
+    const row = width * channels;
+    const bands = [3, 2, 1].map((rows, index) => {
+      const start = [0, 3, 5][index];
+      return bind(`band ${index}`, [1, 1, rows, width, channels], whole.slice(start * row, (start + rows) * row));
+    });
+    const statistics = bandedStatistics(graph, bands, { groups, epsilon: 1e-6 });
+    const outputs = bands.map((x) => groupNorm(graph, x, { weight, bias, groups, epsilon: 1e-6, statistics }));
+    const program = await Program.compile(device, graph, { label: 'bands', outputs });
+    program.run();
+    const parts = await Promise.all(outputs.map((out) => program.output(out).readFloat32()));
+    const expected = groupNormReference(whole, affine.weight, affine.bias, layout, { epsilon: 1e-6 });
+    expectClose(
+      parts.flatMap((part) => [...part]),
+      expected,
+      { absolute: 1e-5 },
+      'normalised bands',
+    );
+  });
+
   test('refuses groups that do not divide the channels, and wrong sizes', async () => {
     const { traits } = await testDevice();
     const f32 = (...shape: number[]): { shape: number[]; dtype: 'f32' } => ({ shape, dtype: 'f32' });
     const layout = { frames: 1, pixels: 4, channels: 6, groups: 4 };
-    const call = (x: number[], groups: number) => () =>
-      groupStatistics(traits, {
-        x: f32(...x),
-        partial: f32(1),
-        statistics: f32(1),
-        layout: { ...layout, groups },
-        epsilon: 1e-6,
-      });
+    const call =
+      (x: number[], groups: number, partial = [1, 1, 2, 6]) =>
+      () =>
+        groupStatistics(traits, {
+          x: f32(...x),
+          partial: f32(...partial),
+          statistics: f32(1),
+          layout: { ...layout, groups },
+          epsilon: 1e-6,
+        });
     expect(call([4, 6], 3)).not.toThrow();
     expect(call([4, 6], 4)).toThrow(/6 channels cannot be divided into 4 groups/);
     expect(call([4, 5], 3)).toThrow(/1 x 4 x 6/);
+    expect(call([4, 6], 3, [1, 2, 2, 6])).toThrow(/partial is \[1, 2, 2, 6\] where 1 chunks/);
   });
 });

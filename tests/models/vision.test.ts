@@ -1,62 +1,13 @@
 import { describe, expect, it } from 'vitest';
 import { Graph, Program } from '../../engine/graph/index.js';
-import { VisionTokenizer, VisionWeights, type PixelClip } from '../../engine/models/vision/index.js';
+import { bandLimits } from '../../engine/models/vision/bands.js';
 import { ClipPasses } from '../../engine/models/vision/clip-passes.js';
 import { GpuTensor } from '../../engine/tensor.js';
 import { accumulateGradients } from '../../engine/train/optimization.js';
 import { visionLoss } from '../../engine/train/vision-loss.js';
-import { parseVisionConfig, visionTensorShapes, type Emu3VisionVQConfig } from '../../loader/index.js';
-import { expectClose, pseudoRandom } from '../support/compare.js';
+import { expectClose } from '../support/compare.js';
 import { testDevice } from '../support/gpu.js';
-
-/** Depths, widths and factors that no recording here has. */
-const table: Record<string, unknown>[] = [
-  { ch: 32, ch_mult: [1, 1], num_res_blocks: 1, attn_resolutions: [1], codebook_size: 37 },
-  {
-    ch: 32,
-    ch_mult: [1, 2, 1],
-    num_res_blocks: 3,
-    attn_resolutions: [0, 2],
-    codebook_size: 64,
-    embed_dim: 8,
-    z_channels: 8,
-  },
-  { ch: 64, ch_mult: [1, 1, 1, 1], num_res_blocks: 1, attn_resolutions: [], codebook_size: 100 },
-  {
-    ch: 32,
-    ch_mult: [1, 1],
-    num_res_blocks: 1,
-    attn_resolutions: [1],
-    codebook_size: 50,
-    temporal_downsample_factor: 2,
-  },
-];
-
-async function makeTokenizer(fields: Record<string, unknown>): Promise<{
-  config: Emu3VisionVQConfig;
-  weights: VisionWeights;
-  tokenizer: VisionTokenizer;
-}> {
-  const device = await testDevice();
-  const config = parseVisionConfig(JSON.stringify(fields), 'test');
-  const weights = VisionWeights.create(device, visionTensorShapes(config), { training: true });
-  let seed = 1;
-  for (const name of weights.names) {
-    const { shape } = weights.tensor(name);
-    const count = shape.reduce((product, size) => product * size, 1);
-    const isScale = /norm.*\.weight$|running_var$/.test(name) && shape.length === 1;
-    const width = shape.length === 1 ? 0.2 : name.includes('embedding') ? 1 : 1.5 / Math.sqrt(count / shape[0]);
-    weights.write(
-      name,
-      pseudoRandom(count, seed++).map((value) => value * width + (isScale ? 1 : 0)),
-    );
-  }
-  return { config, weights, tokenizer: new VisionTokenizer(device, config, weights) };
-}
-
-function picture(batch: number, frames: number, height: number, width: number): PixelClip {
-  return { batch, frames, height, width, data: pseudoRandom(batch * frames * height * width * 3, 5) };
-}
+import { makeTokenizer, picture, table } from './tokenizer.js';
 
 describe.each(table)('%j', (fields) => {
   it('encodes a picture as the clip of equal frames, and decodes the first frame of one', async () => {
@@ -94,9 +45,10 @@ describe.each(table)('%j', (fields) => {
     const clip = picture(2, 3 * factor, 2 * side, 3 * side);
     const whole = await tokenizer.encode(clip);
     const pixels = await tokenizer.decode(whole, false);
+    const device = await testDevice();
     // Five frames a pass, so that the last pass is not full.
     const frameBytes = 4 * clip.height * clip.width * config.ch;
-    const passes = new ClipPasses(await testDevice(), config, weights, 5 * frameBytes);
+    const passes = new ClipPasses(device, config, weights, bandLimits(device), 5 * frameBytes);
     const done: number[] = [];
     const encoded = await passes.encode(clip, { onFrames: (count) => done.push(count) });
     expect(done.length).toBe(Math.ceil((6 * factor) / 5));

@@ -8,6 +8,7 @@ import { findModel, requireVision } from '../model.js';
 import { addRunOptions, numberOption, type RunChoice } from '../options.js';
 import { checkOutput, writeOutput } from '../output.js';
 import { encodePng } from '../pictures.js';
+import { percentOn, withProgress } from '../progress.js';
 import { withDevice, type Terminal } from '../terminal.js';
 import { checkVideoOutput, writeVideo } from '../video-output.node.js';
 
@@ -52,7 +53,10 @@ async function decodeCodes(terminal: Terminal, path: string, options: DecodeOpti
       await writeVideo(output, { frames, framesPerSecond }, scale);
       tell({ frames: frames.length, framesPerSecond }, `${codes.frames}x${height}x${width}`, frames[0]);
     } else {
-      const clip = await tokenizer.decode({ batch: 1, frames: 1, height, width, codes: codes.codes }, true, signal);
+      const grid = { batch: 1, frames: 1, height, width, codes: codes.codes };
+      const clip = await withProgress(terminal, 'decoding', 100, (bar) =>
+        tokenizer.decode(grid, true, signal, percentOn(bar)),
+      );
       const [picture] = imagesOf(clip);
       await writeOutput(output, await encodePng(picture, scale));
       tell({}, `${height}x${width}`, picture);

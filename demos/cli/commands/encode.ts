@@ -10,7 +10,7 @@ import { codesFormat, codesJson, writeCodes, type PictureCodes } from '../codes.
 import { findModel, requireVision, type ModelParts } from '../model.js';
 import { addRunOptions, clipKinds, numberOption, rateOption, type RunChoice } from '../options.js';
 import { checkOutput } from '../output.js';
-import { withProgress } from '../progress.js';
+import { percentOn, withProgress } from '../progress.js';
 import { withDevice, type Terminal } from '../terminal.js';
 import { readVisual } from '../video-input.node.js';
 
@@ -69,7 +69,9 @@ async function encodePicture(terminal: Terminal, image: string, options: EncodeO
       await done(visual.frames[0], resized[0], { frames, height, width, framesPerSecond, codes });
     } else {
       const prepared = prepareImage(visual, limits);
-      const { height, width, codes } = await tokenizer.encode(clipOf(prepared), signal);
+      const { height, width, codes } = await withProgress(terminal, 'encoding', 100, (bar) =>
+        tokenizer.encode(clipOf(prepared), signal, percentOn(bar)),
+      );
       await done(visual, prepared, { height, width, codes });
     }
   });

@@ -3,9 +3,10 @@ import type { Graph, Tensor } from '../../graph/index.js';
 import { add, silu } from '../../ops/elementwise.js';
 import { batchNorm } from '../../ops/batch-norm.js';
 import { conv, type ConvGeometry } from '../../ops/conv.js';
-import { groupNorm } from '../../ops/group-norm.js';
+import { groupNorm, type GroupNormOptions } from '../../ops/group-norm.js';
 import { spatialAttention } from '../../ops/spatial-attention.js';
 import { spatialNorm } from '../../ops/spatial-norm.js';
+import { upsampleSpace } from '../../ops/upsample.js';
 
 export const normGroups = 32;
 export const groupNormEpsilon = 1e-6;
@@ -29,22 +30,63 @@ export type TensorLookup = (name: string) => GpuTensor;
 /** Conditioning of the decoder's norms: codebook vectors [B, T, h, w, C]; none in the encoder. */
 export type Conditioning = Tensor | undefined;
 
-const same3x3: ConvGeometry = { kernel: [1, 3, 3], stride: [1, 1, 1], before: [0, 1, 1], after: [0, 1, 1] };
-const pointwise: ConvGeometry = { kernel: [1, 1, 1], stride: [1, 1, 1], before: [0, 0, 0], after: [0, 0, 0] };
+/** The blocks of a frame's way through the tokenizer, on whole activations or on bands of them. */
+export interface FrameBlocks<X> {
+  conv3x3(name: string, x: X): X;
+  residual(name: string, x: X): X;
+  attention(name: string, x: X): X;
+  /** To `level` from the one below it: nearest x2 in height and width, then 3x3. */
+  upsample(name: string, x: X, level: number): X;
+  /** To `level` from the one above it. */
+  downsample(name: string, x: X, level: number): X;
+  /** The last norm, SiLU and 3x3. */
+  finish(norm: string, convolution: string, x: X): X;
+  trace?: ((module: string, output: X) => void) | undefined;
+}
 
-function convolve(context: VisionContext, name: string, x: Tensor, geometry: ConvGeometry): Tensor {
+/** Frames [B, T, H, W, C] as whole tensors. */
+export function wholeFrames(context: VisionContext, conditioning?: Conditioning): FrameBlocks<Tensor> {
+  return {
+    conv3x3: (name, x) => conv3x3(context, name, x),
+    residual: (name, x) => residualBlock(context, name, x, conditioning),
+    attention: (name, x) => attentionBlock(context, name, x, conditioning),
+    upsample: (name, x) => conv3x3(context, name, upsampleSpace(context.graph, x)),
+    downsample: (name, x) => convolve(context, name, x, halving3x3),
+    finish: (norm, name, x) => conv3x3(context, name, normAndActivate(context, norm, x, conditioning)),
+    trace: context.trace,
+  };
+}
+
+export const same3x3: ConvGeometry = { kernel: [1, 3, 3], stride: [1, 1, 1], before: [0, 1, 1], after: [0, 1, 1] };
+/** 3x3 with stride 2, padded by one at the bottom and right only. */
+export const halving3x3: ConvGeometry = {
+  kernel: [1, 3, 3],
+  stride: [1, 2, 2],
+  before: [0, 0, 0],
+  after: [0, 1, 1],
+};
+export const pointwise: ConvGeometry = {
+  kernel: [1, 1, 1],
+  stride: [1, 1, 1],
+  before: [0, 0, 0],
+  after: [0, 0, 0],
+};
+
+/** A named convolution; `packed` as in {@link conv}. */
+export function convolve(
+  context: VisionContext,
+  name: string,
+  x: Tensor,
+  geometry: ConvGeometry,
+  packed?: Tensor,
+): Tensor {
   const weight = context.parameter(`${name}.weight`);
-  return conv(context.graph, x, weight, context.parameter(`${name}.bias`), geometry);
+  return conv(context.graph, x, weight, context.parameter(`${name}.bias`), geometry, packed);
 }
 
 /** 3x3 convolution with a border of one, per frame. */
-export function conv3x3(context: VisionContext, name: string, x: Tensor): Tensor {
+function conv3x3(context: VisionContext, name: string, x: Tensor): Tensor {
   return convolve(context, name, x, same3x3);
-}
-
-/** 3x3 with stride 2, padded by one at the bottom and right only. */
-export function downsample(context: VisionContext, name: string, x: Tensor): Tensor {
-  return convolve(context, name, x, { kernel: [1, 3, 3], stride: [1, 2, 2], before: [0, 0, 0], after: [0, 1, 1] });
 }
 
 /** Convolution over time and space that sees no later frame: all time padding is in front. */
@@ -62,37 +104,43 @@ export function causalConv(
 }
 
 /** GroupNorm in the encoder; spatially conditioned norm in the decoder (MoVQ, arXiv 2209.09002, section 3.2). */
-function norm(context: VisionContext, name: string, x: Tensor, conditioning: Conditioning, activate = false): Tensor {
+export function norm(
+  context: VisionContext,
+  name: string,
+  x: Tensor,
+  conditioning: Conditioning,
+  options: Pick<GroupNormOptions, 'silu' | 'statistics'> = {},
+): Tensor {
   const { graph, parameter } = context;
+  const { silu, statistics } = options;
+  const common = { groups: normGroups, epsilon: groupNormEpsilon, statistics };
   if (conditioning === undefined) {
     const affine = { weight: parameter(`${name}.weight`), bias: parameter(`${name}.bias`) };
-    return groupNorm(graph, x, { ...affine, groups: normGroups, epsilon: groupNormEpsilon, silu: activate });
+    return groupNorm(graph, x, { ...affine, ...common, silu });
   }
-  const out = spatialNorm(
+  return spatialNorm(
     graph,
     groupNorm(graph, x, {
       weight: parameter(`${name}.norm_layer.weight`),
       bias: parameter(`${name}.norm_layer.bias`),
-      groups: normGroups,
-      epsilon: groupNormEpsilon,
+      ...common,
     }),
     convolve(context, `${name}.conv_y`, conditioning, pointwise),
     convolve(context, `${name}.conv_b`, conditioning, pointwise),
-    { silu: activate },
+    { silu },
   );
-  return out;
 }
 
 /** Norm, then SiLU: one kernel, but for traces, which show the norm's own output. */
-export function normAndActivate(context: VisionContext, name: string, x: Tensor, conditioning: Conditioning): Tensor {
-  if (context.trace === undefined) return norm(context, name, x, conditioning, true);
+function normAndActivate(context: VisionContext, name: string, x: Tensor, conditioning: Conditioning): Tensor {
+  if (context.trace === undefined) return norm(context, name, x, conditioning, { silu: true });
   const out = norm(context, name, x, conditioning);
   context.trace(name, out);
   return silu(context.graph, out);
 }
 
 /** Residual block: norm, SiLU, 3x3, norm, SiLU, 3x3, plus the input (through a 1x1 where the channels change). */
-export function residualBlock(context: VisionContext, name: string, x: Tensor, conditioning?: Conditioning): Tensor {
+function residualBlock(context: VisionContext, name: string, x: Tensor, conditioning?: Conditioning): Tensor {
   const { graph, parameter } = context;
   const first = conv3x3(context, `${name}.conv1`, normAndActivate(context, `${name}.norm1`, x, conditioning));
   const second = conv3x3(context, `${name}.conv2`, normAndActivate(context, `${name}.norm2`, first, conditioning));
@@ -104,7 +152,7 @@ export function residualBlock(context: VisionContext, name: string, x: Tensor, c
 }
 
 /** Single-head attention over the positions of each frame, plus the input. */
-export function attentionBlock(context: VisionContext, name: string, x: Tensor, conditioning?: Conditioning): Tensor {
+function attentionBlock(context: VisionContext, name: string, x: Tensor, conditioning?: Conditioning): Tensor {
   const { graph } = context;
   const [batch, time, height, width, channels] = x.shape;
   const normed = norm(context, `${name}.norm`, x, conditioning);

@@ -8,6 +8,7 @@ import type { Device } from '../../device.js';
 import { Graph, Program, type Tensor } from '../../graph/index.js';
 import { lookUpCodes, quantize } from '../../ops/vector-quantizer.js';
 import { GpuTensor } from '../../tensor.js';
+import { bandLimits, type BandLimits } from './bands.js';
 import type { VisionContext } from './blocks.js';
 import type { CodeClip, EncodedClip, PixelClip } from './clips.js';
 import { spatialFactor, type VisionConfig } from './config.js';
@@ -41,10 +42,21 @@ export class ClipPasses {
   private readonly timeDecoders = new KeptPrograms<{ both: Tensor }>(keptPrograms);
   private readonly frameDecoders = new KeptPrograms<{ pixels: Tensor }>(keptPrograms);
 
+  private readonly limits: BandLimits;
   private readonly passBytes: number;
 
-  /** @param passBytes most bytes that one activation at full resolution takes in a pass, unless a single frame takes more. */
-  constructor(device: Device, config: VisionConfig, weights: VisionWeights, passBytes = defaultPassBytes) {
+  /**
+   * @param limits from which on a single frame goes in bands.
+   * @param passBytes most bytes that one activation at full resolution takes in a pass, unless a single frame takes more.
+   */
+  constructor(
+    device: Device,
+    config: VisionConfig,
+    weights: VisionWeights,
+    limits = bandLimits(device),
+    passBytes = defaultPassBytes,
+  ) {
+    this.limits = limits;
     this.passBytes = passBytes;
     this.device = device;
     this.config = config;
@@ -61,12 +73,12 @@ export class ClipPasses {
           'frame encoder',
           GpuTensor.create(this.device, [1, ...block.shape], 'f32', 'pixels'),
           (context, x) => ({
-            latents: encodeFrames(context, config, x),
+            latents: encodeFrames(context, config, x, this.limits),
           }),
         ),
       );
       input.write(block.data);
-      program.run();
+      await program.runInParts({ signal: events.signal });
       return { shape: outputs.latents.shape.slice(1), data: await program.output(outputs.latents).readFloat32() };
     });
     throwIfAborted(events.signal, 'encode');
@@ -120,12 +132,12 @@ export class ClipPasses {
           'frame decoder',
           GpuTensor.create(this.device, blockShape, 'f32', 'frame latents'),
           (context, x) => ({
-            pixels: decodeFrames(context, config, x),
+            pixels: decodeFrames(context, config, x, this.limits),
           }),
         ),
       );
       compiled.input.write(unpairFrames(block.data, elementCount(place)));
-      compiled.program.run();
+      await compiled.program.runInParts({ signal: events.signal });
       const output = compiled.outputs.pixels;
       return { shape: output.shape.slice(1), data: await compiled.program.output(output).readFloat32() };
     });

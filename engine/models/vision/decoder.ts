@@ -1,17 +1,10 @@
 import type { Tensor } from '../../graph/index.js';
 import { silu } from '../../ops/elementwise.js';
 import { concatenate, slice } from '../../ops/slice.js';
-import { upsampleSpace, upsampleTime } from '../../ops/upsample.js';
-import {
-  attentionBlock,
-  causalConv,
-  conv3x3,
-  normAndActivate,
-  residualBlock,
-  temporalResidualBlock,
-  type VisionContext,
-} from './blocks.js';
-import { temporalHalvings, type VisionConfig } from './config.js';
+import { upsampleTime } from '../../ops/upsample.js';
+import { BandedFrames, goesInBands, type BandLimits } from './bands.js';
+import { causalConv, temporalResidualBlock, wholeFrames, type FrameBlocks, type VisionContext } from './blocks.js';
+import { spatialFactor, temporalHalvings, type VisionConfig } from './config.js';
 
 /**
  * The decoder of Emu3's vision tokenizer: the temporal stack runs on the post-quantisation latent and on the raw
@@ -19,6 +12,7 @@ import { temporalHalvings, type VisionConfig } from './config.js';
  *
  * @param quantized codebook vectors, [B, T', h, w, embed_dim].
  * @param firstFrameOnly decode only frame 0 of each clip, as a picture is frame 0 of its four.
+ * @param limits as for {@link decodeFrames}.
  * @returns pixels around -1..1, not clamped: [B, 4 T', 8 h, 8 w, 3], or T = 1 with `firstFrameOnly`.
  */
 export function decode(
@@ -26,9 +20,10 @@ export function decode(
   config: VisionConfig,
   quantized: Tensor,
   firstFrameOnly: boolean,
+  limits?: BandLimits,
 ): Tensor {
   const both = decodeTime(context, config, quantized);
-  return decodeFrames(context, config, firstFrameOnly ? slice(context.graph, both, 0, 1, 1) : both);
+  return decodeFrames(context, config, firstFrameOnly ? slice(context.graph, both, 0, 1, 1) : both, limits);
 }
 
 /**
@@ -57,33 +52,43 @@ export function decodeTime(context: VisionContext, config: VisionConfig, quantiz
  * The part of the decoder that sees each frame alone.
  *
  * @param both what {@link decodeTime} gives, [2 B, T, h, w, embed_dim].
+ * @param limits if B = T = 1, a frame above these goes in bands; then there are neither gradients nor traces.
  * @returns pixels around -1..1, [B, T, 8 h, 8 w, 3].
  */
-export function decodeFrames(context: VisionContext, config: VisionConfig, both: Tensor): Tensor {
-  const { graph, trace } = context;
-  const batch = both.shape[0] / 2;
+export function decodeFrames(context: VisionContext, config: VisionConfig, both: Tensor, limits?: BandLimits): Tensor {
+  const { graph } = context;
+  const [twice, time, rows, columns] = both.shape;
+  const batch = twice / 2;
   const conditioning = slice(graph, both, batch, batch);
+  const latents = slice(graph, both, 0, batch);
+  const factor = spatialFactor(config);
+  const size = { frames: batch * time, height: factor * rows, width: factor * columns };
+  if (!goesInBands(config, 'decode', size, limits)) {
+    return decoderBlocks(wholeFrames(context, conditioning), config, latents);
+  }
+  const blocks = new BandedFrames(context, config, limits, conditioning);
+  return blocks.whole(decoderBlocks(blocks, config, blocks.cut(latents, config.ch_mult.length - 1)));
+}
 
-  let x = conv3x3(context, 'decoder.conv_in', slice(graph, both, 0, batch));
-  trace?.('decoder.conv_in', x);
-  x = residualBlock(context, 'decoder.mid.block_1', x, conditioning);
-  x = attentionBlock(context, 'decoder.mid.attn_1', x, conditioning);
-  x = residualBlock(context, 'decoder.mid.block_2', x, conditioning);
+function decoderBlocks<X>(blocks: FrameBlocks<X>, config: VisionConfig, latents: X): X {
+  let x = blocks.conv3x3('decoder.conv_in', latents);
+  blocks.trace?.('decoder.conv_in', x);
+  x = blocks.residual('decoder.mid.block_1', x);
+  x = blocks.attention('decoder.mid.attn_1', x);
+  x = blocks.residual('decoder.mid.block_2', x);
   for (let level = config.ch_mult.length - 1; level >= 0; level--) {
     const name = `decoder.up.${level}`;
     for (let block = 0; block <= config.num_res_blocks; block++) {
-      x = residualBlock(context, `${name}.block.${block}`, x, conditioning);
-      if (block === config.num_res_blocks) trace?.(`${name}.last_block`, x);
-      if (config.attn_resolutions.includes(level)) {
-        x = attentionBlock(context, `${name}.attn.${block}`, x, conditioning);
-      }
+      x = blocks.residual(`${name}.block.${block}`, x);
+      if (block === config.num_res_blocks) blocks.trace?.(`${name}.last_block`, x);
+      if (config.attn_resolutions.includes(level)) x = blocks.attention(`${name}.attn.${block}`, x);
     }
-    if (config.attn_resolutions.includes(level)) trace?.(`${name}.attn.last`, x);
+    if (config.attn_resolutions.includes(level)) blocks.trace?.(`${name}.attn.last`, x);
     if (level === 0) continue;
-    x = conv3x3(context, `${name}.upsample.conv`, upsampleSpace(graph, x));
-    trace?.(`${name}.upsample`, x);
+    x = blocks.upsample(`${name}.upsample.conv`, x, level - 1);
+    blocks.trace?.(`${name}.upsample`, x);
   }
-  x = conv3x3(context, 'decoder.conv_out', normAndActivate(context, 'decoder.norm_out', x, conditioning));
-  trace?.('decoder.conv_out', x);
+  x = blocks.finish('decoder.norm_out', 'decoder.conv_out', x);
+  blocks.trace?.('decoder.conv_out', x);
   return x;
 }

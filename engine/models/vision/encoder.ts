@@ -1,16 +1,8 @@
 import type { Tensor } from '../../graph/index.js';
 import { silu } from '../../ops/elementwise.js';
 import { upsampleTime } from '../../ops/upsample.js';
-import {
-  attentionBlock,
-  causalConv,
-  conv3x3,
-  downsample,
-  normAndActivate,
-  residualBlock,
-  temporalResidualBlock,
-  type VisionContext,
-} from './blocks.js';
+import { BandedFrames, goesInBands, type BandLimits } from './bands.js';
+import { causalConv, temporalResidualBlock, wholeFrames, type FrameBlocks, type VisionContext } from './blocks.js';
 import { temporalHalvings, type VisionConfig } from './config.js';
 
 export interface EncoderResult {
@@ -26,9 +18,15 @@ export interface EncoderResult {
  *
  * @param pixels [B, T, H, W, 3] in -1..1. T = 1 is an image: it counts as a clip of equal frames, whose 2-D part is
  *   done once and repeated before the temporal part.
+ * @param limits as for {@link encodeFrames}.
  */
-export function encode(context: VisionContext, config: VisionConfig, pixels: Tensor): EncoderResult {
-  let x = encodeFrames(context, config, pixels);
+export function encode(
+  context: VisionContext,
+  config: VisionConfig,
+  pixels: Tensor,
+  limits?: BandLimits,
+): EncoderResult {
+  let x = encodeFrames(context, config, pixels, limits);
   const repeats = x.shape[1] === 1 ? temporalHalvings(config) : 0;
   for (let index = 0; index < repeats; index++) x = upsampleTime(context.graph, x);
   return encodeTime(context, config, x);
@@ -38,30 +36,44 @@ export function encode(context: VisionContext, config: VisionConfig, pixels: Ten
  * The part of the encoder that sees each frame alone.
  *
  * @param pixels [B, T, H, W, 3] in -1..1.
+ * @param limits if B = T = 1, a frame above these goes in bands; then there are neither gradients nor traces.
  * @returns [B, T, h, w, z_channels].
  */
-export function encodeFrames(context: VisionContext, config: VisionConfig, pixels: Tensor): Tensor {
-  const { trace } = context;
+export function encodeFrames(
+  context: VisionContext,
+  config: VisionConfig,
+  pixels: Tensor,
+  limits?: BandLimits,
+): Tensor {
+  const [batch, time, height, width] = pixels.shape;
+  if (!goesInBands(config, 'encode', { frames: batch * time, height, width }, limits)) {
+    return encoderBlocks(wholeFrames(context), config, pixels);
+  }
+  const blocks = new BandedFrames(context, config, limits);
+  return blocks.whole(encoderBlocks(blocks, config, blocks.cut(pixels, 0)));
+}
+
+function encoderBlocks<X>(blocks: FrameBlocks<X>, config: VisionConfig, pixels: X): X {
   const levels = config.ch_mult.length;
-  let x = conv3x3(context, 'encoder.conv_in', pixels);
-  trace?.('encoder.conv_in', x);
+  let x = blocks.conv3x3('encoder.conv_in', pixels);
+  blocks.trace?.('encoder.conv_in', x);
   for (let level = 0; level < levels; level++) {
     const name = `encoder.down.${level}`;
     for (let block = 0; block < config.num_res_blocks; block++) {
-      x = residualBlock(context, `${name}.block.${block}`, x);
-      if (block === config.num_res_blocks - 1) trace?.(`${name}.last_block`, x);
-      if (config.attn_resolutions.includes(level)) x = attentionBlock(context, `${name}.attn.${block}`, x);
+      x = blocks.residual(`${name}.block.${block}`, x);
+      if (block === config.num_res_blocks - 1) blocks.trace?.(`${name}.last_block`, x);
+      if (config.attn_resolutions.includes(level)) x = blocks.attention(`${name}.attn.${block}`, x);
     }
-    if (config.attn_resolutions.includes(level)) trace?.(`${name}.attn.last`, x);
+    if (config.attn_resolutions.includes(level)) blocks.trace?.(`${name}.attn.last`, x);
     if (level === levels - 1) continue;
-    x = downsample(context, `${name}.downsample.conv`, x);
-    trace?.(`${name}.downsample`, x);
+    x = blocks.downsample(`${name}.downsample.conv`, x, level + 1);
+    blocks.trace?.(`${name}.downsample`, x);
   }
-  x = residualBlock(context, 'encoder.mid.block_1', x);
-  x = attentionBlock(context, 'encoder.mid.attn_1', x);
-  x = residualBlock(context, 'encoder.mid.block_2', x);
-  x = conv3x3(context, 'encoder.conv_out', normAndActivate(context, 'encoder.norm_out', x, undefined));
-  trace?.('encoder.conv_out', x);
+  x = blocks.residual('encoder.mid.block_1', x);
+  x = blocks.attention('encoder.mid.attn_1', x);
+  x = blocks.residual('encoder.mid.block_2', x);
+  x = blocks.finish('encoder.norm_out', 'encoder.conv_out', x);
+  blocks.trace?.('encoder.conv_out', x);
   return x;
 }
 

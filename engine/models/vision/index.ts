@@ -1,3 +1,4 @@
+export { bandLimits, type BandLimits } from './bands.js';
 export type { VisionContext } from './blocks.js';
 export { spatialFactor, type VisionConfig } from './config.js';
 export { decode } from './decoder.js';

@@ -1,9 +1,10 @@
 import { Emu3Error, throwIfAborted } from '../../../kernels/core/errors.js';
 import { elementCount } from '../../../kernels/core/types.js';
 import type { Device } from '../../device.js';
-import { Graph, Program, type Tensor } from '../../graph/index.js';
+import { Graph, Program, type RunEvents, type Tensor } from '../../graph/index.js';
 import { lookUpCodes, quantize } from '../../ops/vector-quantizer.js';
 import { GpuTensor } from '../../tensor.js';
+import { bandLimits, type BandLimits } from './bands.js';
 import type { VisionContext } from './blocks.js';
 import { ClipPasses, type ClipEvents } from './clip-passes.js';
 import type { CodeClip, EncodedClip, PixelClip } from './clips.js';
@@ -31,11 +32,15 @@ export class VisionTokenizer {
   private readonly decoders = new KeptPrograms<{ pixels: Tensor }>(keptPrograms);
   private readonly passes: ClipPasses;
 
-  constructor(device: Device, config: VisionConfig, weights: VisionWeights) {
+  private readonly limits: BandLimits;
+
+  /** @param limits from which on frames go in bands of rows, and how much memory those aim at; default {@link bandLimits}. */
+  constructor(device: Device, config: VisionConfig, weights: VisionWeights, limits: Partial<BandLimits> = {}) {
     this.device = device;
     this.config = config;
     this.weights = weights;
-    this.passes = new ClipPasses(device, config, weights);
+    this.limits = bandLimits(device, limits);
+    this.passes = new ClipPasses(device, config, weights, this.limits);
   }
 
   private context(graph: Graph): VisionContext {
@@ -43,11 +48,14 @@ export class VisionTokenizer {
   }
 
   /**
-   * Turns pixels into codes. Sides that are not multiples of 8 lose the rest, as each halving rounds down.
+   * Turns pixels into codes. Sides that are not multiples of 8 lose the rest, as each halving rounds down. A single
+   * picture that is too large for the device at once goes in bands of rows.
    *
-   * @throws Emu3Error `image` for sides below one token, or a clip of 2 or 3 frames.
+   * @param onPart told how many of the operations are done, where there are too many for one submit.
+   * @throws Emu3Error `image` for sides below one token, or a clip of 2 or 3 frames; `aborted`; `limit` for a batch that
+   *   does not fit, or where not even bands do.
    */
-  async encode(pixels: PixelClip, signal?: AbortSignal): Promise<EncodedClip> {
+  async encode(pixels: PixelClip, signal?: AbortSignal, onPart?: RunEvents['onPart']): Promise<EncodedClip> {
     throwIfAborted(signal, 'encode');
     const { batch, frames, height, width } = pixels;
     this.checkPixels(pixels);
@@ -55,7 +63,7 @@ export class VisionTokenizer {
       this.compileEncoder(pixels),
     );
     input.write(pixels.data);
-    program.run();
+    await program.runInParts({ signal, onPart });
     const [, latentFrames, rows, columns] = outputs.latent.shape;
     const [encoderOut, latent, codes] = await Promise.all([
       program.output(outputs.encoderOut).readFloat32(),
@@ -94,7 +102,7 @@ export class VisionTokenizer {
     const shape = [batch, frames, height, width, this.config.in_channels];
     const input = GpuTensor.create(this.device, shape, 'f32', 'pixels');
     const context = this.context(graph);
-    const { encoderOut, latent } = encode(context, this.config, graph.bind(input));
+    const { encoderOut, latent } = encode(context, this.config, graph.bind(input), this.limits);
     const { codes } = quantize(graph, latent, context.parameter('quantize.embedding.weight'));
     const program = await Program.compile(this.device, graph, {
       label: `vision encoder ${shape.join('x')}`,
@@ -104,12 +112,15 @@ export class VisionTokenizer {
   }
 
   /**
-   * Turns codes into pixels around -1..1 (not clamped).
+   * Turns codes into pixels around -1..1 (not clamped). A single picture that is too large for the device
+   * at once goes in bands of rows.
    *
    * @param image decode frame 0 only, for codes that are a picture (frames must be 1).
-   * @throws Emu3Error `token` for a code beyond the codebook, `image` for a count that does not fit the size.
+   * @param onPart told how many of the operations are done, where there are too many for one submit.
+   * @throws Emu3Error `token` for a code beyond the codebook, `image` for a count that does not fit the size, `aborted`;
+   *   `limit` for a batch that does not fit, or where not even bands do.
    */
-  async decode(clip: CodeClip, image: boolean, signal?: AbortSignal): Promise<PixelClip> {
+  async decode(clip: CodeClip, image: boolean, signal?: AbortSignal, onPart?: RunEvents['onPart']): Promise<PixelClip> {
     throwIfAborted(signal, 'decode');
     const { batch, frames, height, width, codes } = clip;
     this.checkCodes(clip, image);
@@ -117,7 +128,7 @@ export class VisionTokenizer {
       this.compileDecoder(clip, image),
     );
     input.write(codes);
-    program.run();
+    await program.runInParts({ signal, onPart });
     const [, outFrames, outHeight, outWidth] = outputs.pixels.shape;
     const data = await program.output(outputs.pixels).readFloat32();
     return { batch, frames: outFrames, height: outHeight, width: outWidth, data };
@@ -167,7 +178,7 @@ export class VisionTokenizer {
     const context = this.context(graph);
     const codebook = context.parameter('quantize.embedding.weight');
     const quantized = lookUpCodes(graph, graph.bind(input), codebook, [...shape, this.config.embed_dim]);
-    const pixels = decode(context, this.config, quantized, image);
+    const pixels = decode(context, this.config, quantized, image, this.limits);
     const program = await Program.compile(this.device, graph, {
       label: `vision decoder ${shape.join('x')}`,
       outputs: [pixels],
