@@ -1,7 +1,7 @@
 import * as ort from 'onnxruntime-web/webgpu';
 import type { Contender, Job } from './contender.js';
 import { onnxModel, type OnnxGraph } from './onnx-model.js';
-import { asItIs, inputValues, packedInput, swapAxes, type Problem } from './problems.js';
+import { asItIs, inputValues, packedInput, swapAxes, type Operation, type Problem } from './problems.js';
 
 /** `onnxruntime-web` with its WebGPU provider: a model of one operation, inputs and outputs on the GPU. */
 export async function onnxContender(): Promise<Contender> {
@@ -24,7 +24,8 @@ function copySharedMemory(): void {
   };
 }
 
-async function prepare(problem: Problem): Promise<Job> {
+async function prepare(problem: Problem): Promise<Job | undefined> {
+  if (problem.kind === 'training step' || problem.kind === 'decode') return undefined;
   const { graph, inputs, read = asItIs } = emit(problem);
   const session = await ort.InferenceSession.create(onnxModel(graph), {
     executionProviders: ['webgpu'],
@@ -64,7 +65,7 @@ interface Emitted {
   readonly read?: (values: Float32Array) => Float32Array;
 }
 
-function emit(problem: Problem): Emitted {
+function emit(problem: Operation): Emitted {
   const given = (dims: readonly number[], seed: number, scale = 1) => ({
     dims,
     values: inputValues(dims, seed, scale),

@@ -2,20 +2,55 @@
 declare module '@jax-js/jax' {
   export interface Array {
     readonly ref: Array;
+    readonly shape: readonly number[];
     data(): Promise<Float32Array>;
     dispose(): void;
+    add(other: Array | number): Array;
+    sub(other: Array): Array;
+    mul(other: Array | number): Array;
+    div(other: Array): Array;
+    neg(): Array;
+    sum(): Array;
+    mean(axis: number, options: { keepdims: boolean }): Array;
+    reshape(shape: readonly number[]): Array;
+    /** A range of each axis; [] for the whole. */
+    slice(...ranges: readonly (readonly [] | readonly [number, number])[]): Array;
   }
+  /** Nested objects and lists of arrays. */
+  export const tree: {
+    ref<Tree>(tree: Tree): Tree;
+    dispose(tree: unknown): void;
+  };
   export function init(device: 'webgpu'): Promise<readonly string[]>;
   export function defaultDevice(device: 'webgpu'): void;
-  export function blockUntilReady(arrays: readonly Array[]): Promise<unknown>;
-  export function jit(compute: (...inputs: Array[]) => Array): (...inputs: Array[]) => Array;
+  export function blockUntilReady(arrays: unknown): Promise<unknown>;
+  export function jit<In extends unknown[], Out>(compute: (...inputs: In) => Out): (...inputs: In) => Out;
+  /** With the gradients by the first input. */
+  export function valueAndGrad<First, In extends unknown[]>(
+    compute: (first: First, ...inputs: In) => Array,
+  ): (first: First, ...inputs: In) => [Array, First];
   export const numpy: {
-    array(values: Float32Array, options: { shape: readonly number[] }): Array;
+    array(values: Float32Array | Int32Array, options: { shape: readonly number[] }): Array;
+    zeros(shape: readonly number[]): Array;
+    ones(shape: readonly number[]): Array;
+    arange(stop: number): Array;
     matmul(a: Array, b: Array): Array;
     matvec(matrix: Array, vector: Array): Array;
+    square(x: Array): Array;
+    sqrt(x: Array): Array;
+    reciprocal(x: Array): Array;
+    equal(a: Array, b: Array): Array;
+    lessEqual(a: Array, b: Array): Array;
+    where(condition: Array, x: Array, y: Array | number): Array;
+    take(x: Array, indices: Array, axis: number): Array;
+    argmax(x: Array, axis: number): Array;
+    split(x: Array, parts: number, axis: number): Array[];
+    concatenate(parts: readonly Array[], axis: number): Array;
   };
   export const nn: {
-    dotProductAttention(query: Array, key: Array, value: Array, options: { isCausal: boolean }): Array;
+    dotProductAttention(query: Array, key: Array, value: Array, options: { isCausal?: boolean; mask?: Array }): Array;
+    silu(x: Array): Array;
+    logSoftmax(x: Array, axis: number): Array;
   };
   export const lax: {
     conv(x: Array, kernel: Array, strides: readonly number[], padding: 'SAME'): Array;

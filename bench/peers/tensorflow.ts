@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { Contender, Job } from './contender.js';
-import { asItIs, inputValues, swapAxes, type Problem } from './problems.js';
+import { asItIs, inputValues, swapAxes, type Operation, type Problem } from './problems.js';
 
 /** What the WebGPU backend of TensorFlow.js has besides the interface of backends. */
 interface Backend {
@@ -23,6 +23,7 @@ interface Emitted {
 }
 
 function prepare(problem: Problem): Job | undefined {
+  if (problem.kind === 'training step' || problem.kind === 'decode') return undefined;
   const emitted = emit(problem);
   if (emitted === undefined) return undefined;
   const { inputs, compute, read = asItIs } = emitted;
@@ -47,7 +48,7 @@ function prepare(problem: Problem): Job | undefined {
   };
 }
 
-function emit(problem: Problem): Emitted | undefined {
+function emit(problem: Operation): Emitted | undefined {
   const given = (shape: readonly number[], seed: number, scale = 1): tf.Tensor =>
     tf.tensor(inputValues(shape, seed, scale), shape);
   switch (problem.kind) {

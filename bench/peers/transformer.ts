@@ -90,6 +90,24 @@ export function transposedWeights(sizes: TransformerSizes): ReadonlyMap<string, 
   return new Map([...initialWeights(sizes)].map(([name, tensor]) => [name, turn(name, tensor)]));
 }
 
+const joins = {
+  'self_attn.qkv_proj': ['self_attn.q_proj', 'self_attn.k_proj', 'self_attn.v_proj'],
+  'mlp.gate_up_proj': ['mlp.gate_proj', 'mlp.up_proj'],
+} as const;
+
+/** {@link transposedWeights} with what reads one input as one matrix: `self_attn.qkv_proj` and `mlp.gate_up_proj`. */
+export function joinedWeights(sizes: TransformerSizes): ReadonlyMap<string, InitialTensor> {
+  const weights = new Map(transposedWeights(sizes));
+  for (let layer = 0; layer < sizes.layers; layer++) {
+    const name = (part: string): string => `model.layers.${layer}.${part}.weight`;
+    for (const [joined, parts] of Object.entries(joins)) {
+      weights.set(name(joined), joinedColumns(parts.flatMap((part) => weights.get(name(part)) ?? [])));
+      for (const part of parts) weights.delete(name(part));
+    }
+  }
+  return weights;
+}
+
 /** Matrices [in, one out after the other] side by side, for one product instead of several. */
 export function joinedColumns(parts: readonly InitialTensor[]): InitialTensor {
   const rows = parts[0].shape[0];
