@@ -1,6 +1,7 @@
 import * as jax from '@jax-js/jax';
 import type { Contender, Job } from './contender.js';
-import { decodingJob, trainingJob } from './jax-transformer.js';
+import { decodingJob } from './jax-decoding.js';
+import { trainingJob } from './jax-training.js';
 import { asItIs, inputValues, swapAxes, type Operation, type Problem } from './problems.js';
 
 /** `@jax-js/jax`, each problem compiled by `jit`. */

@@ -48,7 +48,10 @@ const schema = {
     Attribute: message({
       name: ['string', 1],
       f: ['float', 2],
-      i: ['int64', 3], ints: ['int64', 8, 'repeated'], type: ['int32', 20] }),
+      i: ['int64', 3],
+      ints: ['int64', 8, 'repeated'],
+      type: ['int32', 20],
+    }),
     Tensor: message({
       dims: ['int64', 1, 'repeated'],
       dataType: ['int32', 2],
@@ -103,7 +106,5 @@ export function onnxModel({ nodes, inputs, weights, outputs }: OnnxGraph): Uint8
 
 function attribute(given: number | readonly number[] | { readonly float: number }): object {
   if (typeof given === 'number') return { i: given, type: attributeTypes.int };
-  return 'float' in given
-    ? { f: given.float, type: attributeTypes.float }
-    : { ints: given, type: attributeTypes.ints };
+  return 'float' in given ? { f: given.float, type: attributeTypes.float } : { ints: given, type: attributeTypes.ints };
 }

@@ -1,7 +1,14 @@
 import * as ort from 'onnxruntime-web/webgpu';
 import type { Job } from './contender.js';
 import { onnxModel, type OnnxGraph, type OnnxNode, type OnnxType, type OnnxValue } from './onnx-model.js';
-import { firstToken, joinedWeights, normEpsilon, rotaryTables, type Decoding, type InitialTensor } from './transformer.js';
+import {
+  firstToken,
+  joinedWeights,
+  normEpsilon,
+  rotaryTables,
+  type Decoding,
+  type InitialTensor,
+} from './transformer.js';
 
 /** Bytes of an id, int64. */
 const idBytes = 8;
@@ -77,7 +84,12 @@ function decodingGraph(problem: Decoding): OnnxGraph {
   const norm = { domain: 'com.microsoft', attributes: { epsilon: { float: normEpsilon } } };
   const names = cacheNames(sizes.layers);
   const nodes: OnnxNode[] = [];
-  const add = (type: string, inputs: readonly string[], outputs: readonly string[], more: Partial<OnnxNode> = {}): string => {
+  const add = (
+    type: string,
+    inputs: readonly string[],
+    outputs: readonly string[],
+    more: Partial<OnnxNode> = {},
+  ): string => {
     nodes.push({ type, inputs, outputs, ...more });
     return outputs[0];
   };

@@ -2,7 +2,8 @@ import * as tf from '@tensorflow/tfjs-core';
 import type { Contender, Job } from './contender.js';
 import { asItIs, inputValues, swapAxes, type Operation, type Problem } from './problems.js';
 import { finishWork } from './tensorflow-backend.js';
-import { decodingJob, trainingJob } from './tensorflow-transformer.js';
+import { decodingJob } from './tensorflow-decoding.js';
+import { trainingJob } from './tensorflow-training.js';
 
 /** `@tensorflow/tfjs-backend-webgpu`. */
 export async function tensorflowContender(): Promise<Contender> {

@@ -9,6 +9,7 @@ import {
   problemsFor,
   swapAxes,
   type Operation,
+  type Problem,
 } from '../../bench/peers/problems.js';
 import { peersMarkdown } from '../../bench/peers/report.js';
 import {
@@ -180,6 +181,20 @@ describe('a transformer for several engines', () => {
   });
 });
 
+const header = {
+  date: '2026-11-22T00:00:00Z',
+  commit: 'abc',
+  adapter: 'an adapter',
+  kind: 'lavapipe' as const,
+  driver: '',
+  features: '',
+  node: 'v20',
+  processor: 'a processor',
+  cores: 2,
+  loadAtStart: 0,
+  rounds: 2,
+};
+
 describe('a comparison', () => {
   const contender = (name: string, result: number[] | undefined, log: string[]): Contender => ({
     name,
@@ -218,22 +233,28 @@ describe('a comparison', () => {
       'close 1',
     ]);
 
-    const header = {
-      date: '2026-11-22T00:00:00Z',
-      commit: 'abc',
-      adapter: 'an adapter',
-      kind: 'lavapipe' as const,
-      driver: '',
-      features: '',
-      node: 'v20',
-      processor: 'a processor',
-      cores: 2,
-      loadAtStart: 0,
-      rounds: 2,
-    };
     const text = peersMarkdown({ header, figures: [figure] });
     expect(text).toMatch(/matmul 5 x 24 x 9, f32 \|.*\(\d+\.\d\d x\) \| +failed \| +failed \| +- \| +failed \|/);
     expect(text).toContain('- close, matmul 5 x 24 x 9, f32: 0.894 % off');
     expect(text).toContain('- broken, matmul 5 x 24 x 9, f32: no shader');
+    expect(text).not.toContain('Tokens a second');
+  });
+
+  it('counts tokens, which must be the same', async () => {
+    const sizes = { layers: 2, hidden: 16, intermediate: 24, heads: 2, vocabulary: 40 };
+    const contenders = [
+      contender('first', [5, 7], []),
+      contender('same', [5, 7], []),
+      contender('other', [5, 6.9], []),
+    ];
+    const problem: Problem = { kind: 'decode', sizes, tokens: 2 };
+    const [{ tokens, outcomes }] = await comparePeers(contenders, [problem], { rounds: 1, seconds: 1e-9 });
+    expect(tokens).toBe(2);
+    expect(outcomes['same']).toMatchObject({ kind: 'measured', error: 0 });
+    expect(outcomes['other']).toMatchObject({ kind: 'failed' });
+    const time = { best: 0.5, median: 0.5 };
+    const measured = { kind: 'measured', time, error: 0 } as const;
+    const figures = [{ problem: 'decode', tokens: 64, outcomes: { first: measured, other: outcomes['other'] } }];
+    expect(peersMarkdown({ header, figures })).toContain('## Tokens a second\n\n- decode: first 128\n');
   });
 });
