@@ -39,7 +39,7 @@ function emptyCache({ sizes, tokens }: Decoding): Arrays {
     ...Object.fromEntries(cache),
     id: int([firstToken]),
     position: int([0]),
-    ids: int(new Array(tokens).fill(0)),
+    ids: int(new Array<number>(tokens).fill(0)),
   };
 }
 
