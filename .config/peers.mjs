@@ -14,6 +14,8 @@ await build({
   outfile: script,
   platform: 'node',
   packages: 'external',
+  // TensorFlow.js for Node leaves its gradients out; the registry they go to is one for the process.
+  inject: [join(folder, 'node_modules', '@tensorflow', 'tfjs-core', 'dist', 'register_all_gradients.js')],
 });
 const { code } = await run(process.execPath, ['--enable-source-maps', script, ...process.argv.slice(2)]);
 process.exitCode = code;

@@ -1,6 +1,8 @@
 import * as jax from '@jax-js/jax';
 import type { Contender, Job } from './contender.js';
-import { asItIs, inputValues, swapAxes, type Problem } from './problems.js';
+import { decodingJob } from './jax-decoding.js';
+import { trainingJob } from './jax-training.js';
+import { asItIs, inputValues, swapAxes, type Operation, type Problem } from './problems.js';
 
 /** `@jax-js/jax`, each problem compiled by `jit`. */
 export async function jaxContender(): Promise<Contender> {
@@ -16,6 +18,17 @@ interface Emitted {
 }
 
 function prepare(problem: Problem): Job | undefined {
+  switch (problem.kind) {
+    case 'training step':
+      return trainingJob(problem);
+    case 'decode':
+      return decodingJob(problem);
+    default:
+      return operationJob(problem);
+  }
+}
+
+function operationJob(problem: Operation): Job | undefined {
   const emitted = emit(problem);
   if (emitted === undefined) return undefined;
   const { inputs, compute, read = asItIs } = emitted;
@@ -35,7 +48,7 @@ function prepare(problem: Problem): Job | undefined {
   };
 }
 
-function emit(problem: Problem): Emitted | undefined {
+function emit(problem: Operation): Emitted | undefined {
   const { numpy, nn, lax } = jax;
   const given = (shape: readonly number[], seed: number, scale = 1): jax.Array =>
     numpy.array(inputValues(shape, seed, scale), { shape });

@@ -1,20 +1,30 @@
 import protobuf from 'protobufjs';
 
-/** A model of one operation whose result is `out`. */
+/** A model: operations in the order of their dependence, from inputs to outputs by names. */
 export interface OnnxGraph {
-  readonly operation: {
-    readonly type: string;
-    readonly domain?: string;
-    readonly attributes?: Readonly<Record<string, number | readonly number[]>>;
-  };
-  /** Shapes of the f32 inputs, in the operation's order. */
-  readonly inputs: Readonly<Record<string, readonly number[]>>;
-  /** What the model holds itself, behind the inputs. */
-  readonly weights: Readonly<
-    Record<string, { readonly dims: readonly number[]; readonly type: 'float32' | 'uint8'; readonly bytes: Uint8Array }>
-  >;
-  readonly out: readonly number[];
+  readonly nodes: readonly OnnxNode[];
+  readonly inputs: Readonly<Record<string, OnnxValue>>;
+  /** What the model holds itself. */
+  readonly weights: Readonly<Record<string, OnnxValue & { readonly bytes: Uint8Array }>>;
+  readonly outputs: Readonly<Record<string, OnnxValue>>;
 }
+
+export interface OnnxNode {
+  readonly type: string;
+  readonly domain?: string;
+  /** Whole numbers, lists of them, and others. */
+  readonly attributes?: Readonly<Record<string, number | readonly number[] | { readonly float: number }>>;
+  /** Empty names stand for inputs and outputs that are left out. */
+  readonly inputs: readonly string[];
+  readonly outputs: readonly string[];
+}
+
+export interface OnnxValue {
+  readonly dims: readonly number[];
+  readonly type: OnnxType;
+}
+
+export type OnnxType = keyof typeof dataTypes;
 
 /** The part of onnx.proto that such a model takes: field numbers and types. */
 const schema = {
@@ -35,7 +45,13 @@ const schema = {
       attributes: ['Attribute', 5, 'repeated'],
       domain: ['string', 7],
     }),
-    Attribute: message({ name: ['string', 1], i: ['int64', 3], ints: ['int64', 8, 'repeated'], type: ['int32', 20] }),
+    Attribute: message({
+      name: ['string', 1],
+      f: ['float', 2],
+      i: ['int64', 3],
+      ints: ['int64', 8, 'repeated'],
+      type: ['int32', 20],
+    }),
     Tensor: message({
       dims: ['int64', 1, 'repeated'],
       dataType: ['int32', 2],
@@ -55,42 +71,40 @@ function message(fields: Readonly<Record<string, readonly [type: string, id: num
   return { fields: Object.fromEntries(entries) as object };
 }
 
-const dataTypes = { float32: 1, uint8: 2 } as const;
-const attributeTypes = { int: 2, ints: 7 } as const;
+const dataTypes = { float32: 1, uint8: 2, int32: 6, int64: 7 } as const;
+const attributeTypes = { float: 1, int: 2, ints: 7 } as const;
 
 /** The bytes of an ONNX file. */
-export function onnxModel({ operation, inputs, weights, out }: OnnxGraph): Uint8Array {
-  const value = (name: string, dims: readonly number[]): object => ({
-    name,
-    type: { tensor: { elementType: dataTypes.float32, shape: { dims: dims.map((size) => ({ value: size })) } } },
-  });
-  const attributes = Object.entries(operation.attributes ?? {}).map(([name, given]) =>
-    typeof given === 'number'
-      ? { name, i: given, type: attributeTypes.int }
-      : { name, ints: given, type: attributeTypes.ints },
-  );
-  const node = {
-    inputs: [...Object.keys(inputs), ...Object.keys(weights)],
-    outputs: ['out'],
-    type: operation.type,
-    domain: operation.domain ?? '',
-    attributes,
-  };
+export function onnxModel({ nodes, inputs, weights, outputs }: OnnxGraph): Uint8Array {
+  const values = (named: Readonly<Record<string, OnnxValue>>): object[] =>
+    Object.entries(named).map(([name, { dims, type }]) => ({
+      name,
+      type: { tensor: { elementType: dataTypes[type], shape: { dims: dims.map((size) => ({ value: size })) } } },
+    }));
   const graph = {
-    nodes: [node],
-    name: 'one operation',
+    nodes: nodes.map(({ domain = '', attributes = {}, ...node }) => ({
+      ...node,
+      domain,
+      attributes: Object.entries(attributes).map(([name, given]) => ({ name, ...attribute(given) })),
+    })),
+    name: 'a problem',
     initializers: Object.entries(weights).map(([name, { dims, type, bytes }]) => ({
       name,
       dims,
       dataType: dataTypes[type],
       rawData: bytes,
     })),
-    inputs: Object.entries(inputs).map(([name, dims]) => value(name, dims)),
-    outputs: [value('out', out)],
+    inputs: values(inputs),
+    outputs: values(outputs),
   };
   const opsets = [
     { domain: '', version: 17 },
     { domain: 'com.microsoft', version: 1 },
   ];
   return protobuf.Root.fromJSON(schema).lookupType('Model').encode({ irVersion: 8, graph, opsets }).finish();
+}
+
+function attribute(given: number | readonly number[] | { readonly float: number }): object {
+  if (typeof given === 'number') return { i: given, type: attributeTypes.int };
+  return 'float' in given ? { f: given.float, type: attributeTypes.float } : { ints: given, type: attributeTypes.ints };
 }

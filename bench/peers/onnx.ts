@@ -1,9 +1,10 @@
 import * as ort from 'onnxruntime-web/webgpu';
 import type { Contender, Job } from './contender.js';
-import { onnxModel, type OnnxGraph } from './onnx-model.js';
-import { asItIs, inputValues, packedInput, swapAxes, type Problem } from './problems.js';
+import { onnxModel, type OnnxGraph, type OnnxNode } from './onnx-model.js';
+import { decodingJob } from './onnx-transformer.js';
+import { asItIs, inputValues, packedInput, swapAxes, type Operation, type Problem } from './problems.js';
 
-/** `onnxruntime-web` with its WebGPU provider: a model of one operation, inputs and outputs on the GPU. */
+/** `onnxruntime-web` with its WebGPU provider: a model for each problem, inputs and outputs on the GPU. */
 export async function onnxContender(): Promise<Contender> {
   copySharedMemory();
   ort.env.logLevel = 'error';
@@ -24,7 +25,19 @@ function copySharedMemory(): void {
   };
 }
 
-async function prepare(problem: Problem): Promise<Job> {
+async function prepare(problem: Problem): Promise<Job | undefined> {
+  switch (problem.kind) {
+    // It trains nothing in browsers.
+    case 'training step':
+      return undefined;
+    case 'decode':
+      return decodingJob(problem);
+    default:
+      return operationJob(problem);
+  }
+}
+
+async function operationJob(problem: Operation): Promise<Job> {
   const { graph, inputs, read = asItIs } = emit(problem);
   const session = await ort.InferenceSession.create(onnxModel(graph), {
     executionProviders: ['webgpu'],
@@ -64,23 +77,23 @@ interface Emitted {
   readonly read?: (values: Float32Array) => Float32Array;
 }
 
-function emit(problem: Problem): Emitted {
+function emit(problem: Operation): Emitted {
   const given = (dims: readonly number[], seed: number, scale = 1) => ({
     dims,
     values: inputValues(dims, seed, scale),
   });
   const single = (
-    operation: OnnxGraph['operation'],
+    operation: Omit<OnnxNode, 'inputs' | 'outputs'>,
     inputs: Emitted['inputs'],
     out: readonly number[],
     read?: Emitted['read'],
     weights: OnnxGraph['weights'] = {},
   ): Emitted => ({
     graph: {
-      operation,
-      inputs: Object.fromEntries(Object.entries(inputs).map(([name, { dims }]) => [name, dims])),
+      nodes: [{ ...operation, inputs: [...Object.keys(inputs), ...Object.keys(weights)], outputs: ['out'] }],
+      inputs: Object.fromEntries(Object.entries(inputs).map(([name, { dims }]) => [name, { dims, type: 'float32' }])),
       weights,
-      out,
+      outputs: { out: { dims: out, type: 'float32' } },
     },
     inputs,
     ...(read && { read }),

@@ -6,14 +6,26 @@ import { linear, matmul } from '../../engine/ops/matmul.js';
 import { quantizedLinear } from '../../engine/ops/quantized-linear.js';
 import { GpuTensor, narrowFloat16, type TensorData } from '../../engine/tensor.js';
 import type { Contender, Job } from './contender.js';
-import { inputValues, packedInput, type Problem } from './problems.js';
+import { decodingJob, trainingJob } from './ours-transformer.js';
+import { inputValues, packedInput, type Operation, type Problem } from './problems.js';
 
 /** This engine, on a device of its own. */
 export function ours(device: Device): Contender {
   return { name: 'emu3-webgpu', prepare: (problem) => prepare(device, problem) };
 }
 
-async function prepare(device: Device, problem: Problem): Promise<Job> {
+function prepare(device: Device, problem: Problem): Promise<Job> {
+  switch (problem.kind) {
+    case 'training step':
+      return trainingJob(device, problem);
+    case 'decode':
+      return decodingJob(device, problem);
+    default:
+      return operationJob(device, problem);
+  }
+}
+
+async function operationJob(device: Device, problem: Operation): Promise<Job> {
   const graph = new Graph(device.traits);
   const owned: GpuTensor[] = [];
   const bind = (shape: readonly number[], data: TensorData): Tensor => {
@@ -43,7 +55,7 @@ async function prepare(device: Device, problem: Problem): Promise<Job> {
 
 function emit(
   graph: Graph,
-  problem: Problem,
+  problem: Operation,
   bind: (shape: readonly number[], data: TensorData) => Tensor,
   given: (shape: readonly number[], seed: number, scale?: number) => Tensor,
 ): Tensor {

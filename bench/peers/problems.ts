@@ -1,8 +1,12 @@
 import { elementCount } from '../../kernels/core/types.js';
 import { uniformNumbers } from '../workbench.js';
+import type { Decoding, TrainingStep, TransformerSizes } from './transformer.js';
 
 /** What every engine is asked to compute, all in f32 but for packed weights. */
-export type Problem =
+export type Problem = Operation | TrainingStep | Decoding;
+
+/** One operation. */
+export type Operation =
   /** a [m, k] times b [k, n]. */
   | { readonly kind: 'matmul'; readonly m: number; readonly k: number; readonly n: number }
   /** x [1, k] times the transpose of weight [n, k]. */
@@ -27,6 +31,26 @@ export function describeProblem(problem: Problem): string {
       return `causal attention, ${problem.length} tokens, ${problem.heads} heads of ${problem.dimension}, f32`;
     case 'convolution':
       return `conv2d 3 x 3, ${problem.side} x ${problem.side}, ${problem.channels} channels, f32`;
+    case 'training step':
+      return `training step, ${describeSizes(problem.sizes)}, ${problem.batch} x ${problem.length} tokens, f32`;
+    case 'decode':
+      return `decode ${problem.tokens} tokens, ${describeSizes(problem.sizes)}, f32`;
+  }
+}
+
+function describeSizes({ layers, hidden }: TransformerSizes): string {
+  return `${layers} layers of ${hidden}`;
+}
+
+/** Tokens that are learned from or written, where a problem has any. */
+export function tokensOf(problem: Problem): number | undefined {
+  switch (problem.kind) {
+    case 'training step':
+      return problem.batch * problem.length;
+    case 'decode':
+      return problem.tokens;
+    default:
+      return undefined;
   }
 }
 
@@ -75,6 +99,7 @@ export function swapAxes(values: Float32Array, rows: number, columns: number, in
 export function problemsFor(software: boolean): Problem[] {
   const squares = [512, 1024, 2048].map((size) => ({ kind: 'matmul', m: size, k: size, n: size }) as const);
   const wide = software ? 7168 : 14336;
+  const sizes: TransformerSizes = { layers: 4, hidden: 256, intermediate: 768, heads: 4, vocabulary: 1024 };
   return [
     ...squares,
     { kind: 'matvec', k: 4096, n: 4096 },
@@ -85,5 +110,7 @@ export function problemsFor(software: boolean): Problem[] {
     { kind: 'attention', length: 1024, heads: 8, dimension: 64 },
     { kind: 'convolution', side: 64, channels: 64 },
     { kind: 'convolution', side: 32, channels: 128 },
+    { kind: 'training step', sizes, batch: 2, length: 256 },
+    { kind: 'decode', sizes, tokens: 64 },
   ];
 }

@@ -38,10 +38,18 @@ export function peersMarkdown({ header, figures }: PeerResults): string {
         : [],
     ),
   );
+  const speeds = figures.flatMap(({ problem, tokens, outcomes }) => {
+    if (tokens === undefined) return [];
+    const each = Object.entries(outcomes).flatMap(([name, outcome]: [string, PeerOutcome]) =>
+      outcome.kind === 'measured' ? [`${name} ${Math.round(tokens / outcome.time.best)}`] : [],
+    );
+    return [`- ${problem}: ${each.join(', ')}`];
+  });
   const parts = [
     `# Side by side on ${header.adapter}`,
     `Commit ${header.commit}, ${header.date.slice(0, 10)}, ${header.cores} cores (${header.processor}), Node ${header.node}; best of ${header.rounds} rounds, the engines in turn. In brackets: how many times as long as this engine takes.`,
     markdownTable(columns, figures),
+    ...(speeds.length > 0 ? ['## Tokens a second', speeds.join('\n')] : []),
     ...(rounded.length > 0 ? ['## Less exact', rounded.join('\n')] : []),
     ...(failures.length > 0 ? ['## Failed', failures.join('\n')] : []),
   ];

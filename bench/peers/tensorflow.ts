@@ -1,13 +1,9 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { Contender, Job } from './contender.js';
-import { asItIs, inputValues, swapAxes, type Problem } from './problems.js';
-
-/** What the WebGPU backend of TensorFlow.js has besides the interface of backends. */
-interface Backend {
-  readonly queue: GPUQueue;
-  endComputePassEncoder(): void;
-  submitQueue(): void;
-}
+import { asItIs, inputValues, swapAxes, type Operation, type Problem } from './problems.js';
+import { finishWork } from './tensorflow-backend.js';
+import { decodingJob } from './tensorflow-decoding.js';
+import { trainingJob } from './tensorflow-training.js';
 
 /** `@tensorflow/tfjs-backend-webgpu`. */
 export async function tensorflowContender(): Promise<Contender> {
@@ -23,21 +19,28 @@ interface Emitted {
 }
 
 function prepare(problem: Problem): Job | undefined {
+  switch (problem.kind) {
+    case 'training step':
+      return trainingJob(problem);
+    case 'decode':
+      return decodingJob(problem);
+    default:
+      return operationJob(problem);
+  }
+}
+
+function operationJob(problem: Operation): Job | undefined {
   const emitted = emit(problem);
   if (emitted === undefined) return undefined;
   const { inputs, compute, read = asItIs } = emitted;
-  const backend = tf.backend() as Backend;
   return {
     run: async (times) => {
       for (let time = 0; time < times; time++) tf.tidy(compute).dispose();
-      // It submits every so many dispatches, and what is left only when somebody reads.
-      backend.endComputePassEncoder();
-      backend.submitQueue();
-      await backend.queue.onSubmittedWorkDone();
+      await finishWork();
     },
     result: async () => {
       const out = tf.tidy(compute);
-      const values = read(await out.data());
+      const values = read(Float32Array.from(await out.data()));
       out.dispose();
       return values;
     },
@@ -47,7 +50,7 @@ function prepare(problem: Problem): Job | undefined {
   };
 }
 
-function emit(problem: Problem): Emitted | undefined {
+function emit(problem: Operation): Emitted | undefined {
   const given = (shape: readonly number[], seed: number, scale = 1): tf.Tensor =>
     tf.tensor(inputValues(shape, seed, scale), shape);
   switch (problem.kind) {

@@ -1,4 +1,4 @@
-import type { Emu3Config } from './transformer.js';
+import type { TransformerConfig } from '../../engine/models/transformer/index.js';
 import type { Emu3VisionVQConfig } from './vision.js';
 
 /** Original tensor name -> row-major shape. */
@@ -8,7 +8,7 @@ export type TensorShapes = Map<string, readonly number[]>;
  * Every tensor of the transformer. Linear weights are [out, in]; there are no biases.
  * With tied embeddings there is no `lm_head.weight`.
  */
-export function transformerTensorShapes(config: Emu3Config): TensorShapes {
+export function transformerTensorShapes(config: TransformerConfig): TensorShapes {
   const { hidden_size: hidden, intermediate_size: intermediate, vocab_size: vocabulary } = config;
   const keyValue = (hidden / config.num_attention_heads) * config.num_key_value_heads;
   const shapes: TensorShapes = new Map();
