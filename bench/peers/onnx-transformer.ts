@@ -13,7 +13,10 @@ import {
 /** Bytes of an id, int64. */
 const idBytes = 8;
 
-/** A run of the model for each token: the cache is written in place, and each id goes to a buffer that the next run reads. */
+/**
+ * A run of the model for each token: the cache is written in place, and each id goes to a buffer that the next run reads.
+ * Not a captured run (`enableGraphCapture`): version 1.30 lets go of buffers that are given to it before it replays.
+ */
 export async function decodingJob(problem: Decoding): Promise<Job> {
   const { sizes, tokens } = problem;
   const session = await ort.InferenceSession.create(onnxModel(decodingGraph(problem)), {
