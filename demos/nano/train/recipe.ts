@@ -133,7 +133,7 @@ const pretrainVideo: LanguageStage = {
 
 export const pretrainStages: readonly LanguageStage[] = [pretrainPictures, pretrainVideo];
 
-/** Understanding, first half: pictures and clips to text, without a loss on vision tokens, and some drawing not to forget it. */
+/** Understanding, first part: pictures and clips to text, without a loss on vision tokens, and some drawing not to forget it. */
 const understandCaptions: LanguageStage = {
   ...pretrainVideo,
   name: 'understand-1',
