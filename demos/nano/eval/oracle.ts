@@ -49,8 +49,7 @@ export function sceneOfClip({ background, style, tracks }: ClipSight): Scene {
 /**
  * Answers a question of `questions.ts` about a scene, as those are answered.
  *
- * @returns an empty text for what cannot be answered: a question of another form, or about a thing that is not
- *   there, unless its place is asked for.
+ * @returns an empty text for what cannot be answered: a question of another form, or about a thing that is not there.
  */
 export function answerFrom(scene: Scene, question: string): string {
   const { objects, background } = scene;
@@ -69,10 +68,7 @@ export function answerFrom(scene: Scene, question: string): string {
   const colored = read(/^what color is the (\w+)\?$/);
   if (colored) return of(colored[0])?.color ?? '';
   const placed = read(/^where is the (\w+)\?$/);
-  if (placed) {
-    const isThing = nouns.some((noun) => noun === placed[0]);
-    return whenThere(of(placed[0]), placePhrase) || (isThing ? 'nowhere' : '');
-  }
+  if (placed) return whenThere(of(placed[0]), placePhrase);
   const place = read(/^what is ((?:at the|in the) .+)\?$/);
   if (place)
     return whenThere(

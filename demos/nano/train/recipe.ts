@@ -133,7 +133,7 @@ const pretrainVideo: LanguageStage = {
 
 export const pretrainStages: readonly LanguageStage[] = [pretrainPictures, pretrainVideo];
 
-/** Understanding, first part: pictures and clips to text, without a loss on vision tokens, and some drawing not to forget it. */
+/** Understanding, first half: pictures and clips to text, without a loss on vision tokens, and some drawing not to forget it. */
 const understandCaptions: LanguageStage = {
   ...pretrainVideo,
   name: 'understand-1',
@@ -147,7 +147,7 @@ const understandCaptions: LanguageStage = {
 };
 
 /**
- * Understanding, second part: instruction tuning on questions and answers, for as long as pre-training, with as much drawing
+ * Understanding, second half: instruction tuning on questions and answers, for as long as pre-training, with as much drawing
  * and filming: one checkpoint does all.
  */
 const understandInstructions: LanguageStage = {
@@ -162,21 +162,7 @@ const understandInstructions: LanguageStage = {
   schedule: (totalSteps) => ({ kind: 'cosine', peak: 1.2e-3, final: 1e-5, warmupSteps: 40, totalSteps }),
 };
 
-/** Understanding, third part: mostly questions, as what is not there takes the longest to be told from what is. */
-const understandQuestions: LanguageStage = {
-  ...pretrainVideo,
-  name: 'understand-3',
-  steps: 1400,
-  documents: { ...documents, mixture: { ask: 0.62, draw: 0.28, film: 0.06, 'ask clip': 0.04 } },
-  seedOffset: 6,
-  schedule: (totalSteps) => ({ kind: 'cosine', peak: 8e-4, final: 1e-5, warmupSteps: 40, totalSteps }),
-};
-
-export const understandStages: readonly LanguageStage[] = [
-  understandCaptions,
-  understandInstructions,
-  understandQuestions,
-];
+export const understandStages: readonly LanguageStage[] = [understandCaptions, understandInstructions];
 
 /**
  * Quality fine-tuning: a loss on vision tokens only, the best-scored half of larger pictures, the rate down to 0 along a

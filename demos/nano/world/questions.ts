@@ -19,30 +19,19 @@ export function existenceQuestion(noun: Noun): string {
   return `is there ${withArticle(noun)} in the picture?`;
 }
 
-/**
- * How often each is asked: what is answered by yes or no more often, as such answers are the least to learn from.
- * `nowhere` asks for the place of what is not there: a thing has to be looked for to answer, and not to be found, which is
- * what a plain "no" is learned from.
- */
+/** How often each is asked: what is answered by yes or no more often, as such answers are the least to learn from. */
 const stillQuestions = [
-  ...(['what', 'how many', 'color', 'where', 'nowhere', 'nowhere'] as const),
-  ...(['is there', 'is there', 'is there', 'relation'] as const),
+  ...(['what', 'how many', 'color', 'color', 'where'] as const),
+  ...(['is there', 'is there', 'is there', 'relation', 'relation'] as const),
 ];
 
 /** A question about a still scene with its one right answer. */
 export function drawQuestion(scene: Scene, random: SeededRandom): Question {
   for (;;) {
     const type = random.pick(stillQuestions);
-    if (type === 'nowhere')
-      return { type: 'where', question: `where is the ${absentFrom(scene, random)}?`, answer: type };
     const question = ask(type, scene, random);
     if (question !== undefined) return { type, ...question };
   }
-}
-
-/** A thing of which the scene has none. */
-function absentFrom({ objects }: Scene, random: SeededRandom): Noun {
-  return random.pick(nouns.filter((noun) => objects.every((object) => object.noun !== noun)));
 }
 
 /** A question of one type, or undefined when the scene has nothing to ask about. */
@@ -53,6 +42,7 @@ export function ask(
 ): { question: string; answer: string } | undefined {
   const { objects } = scene;
   const present = [...new Set(objects.map(({ noun }) => noun))];
+  const absent = nouns.filter((noun) => !present.includes(noun));
   /** Things whose noun no other has: "the car" is one of them. */
   const single = objects.filter(({ noun }) => objects.filter((other) => other.noun === noun).length === 1);
   switch (type) {
@@ -65,7 +55,7 @@ export function ask(
     }
     case 'how many': {
       if (random.next() < 0.3) return { question: 'how many things are there?', answer: numberWords[objects.length] };
-      const noun = random.next() < 0.8 ? random.pick(present) : absentFrom(scene, random);
+      const noun = random.next() < 0.8 ? random.pick(present) : random.pick(absent);
       const count = objects.filter((thing) => thing.noun === noun).length;
       return { question: `how many ${plural(noun)} are there?`, answer: numberWords[count] };
     }
@@ -84,7 +74,7 @@ export function ask(
     case 'is there': {
       const there = random.next() < 0.5;
       return {
-        question: existenceQuestion(there ? random.pick(present) : absentFrom(scene, random)),
+        question: existenceQuestion(there ? random.pick(present) : random.pick(absent)),
         answer: there ? 'yes' : 'no',
       };
     }
