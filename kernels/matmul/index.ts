@@ -10,6 +10,7 @@ import {
 } from '../core/types.js';
 import { transpose } from '../permute/index.js';
 import { sumSlabs } from '../reduce/index.js';
+import gatedSource from './gated.wgsl';
 import rowsSource from './rows.wgsl';
 import rowsSubgroupSource from './rows-subgroup.wgsl';
 import softwareSource from './software.wgsl';
@@ -26,17 +27,21 @@ const softwareBroadcastKernel = defineKernel('matmul-software-broadcast', softwa
   aliases,
   enable: ['subgroups'],
 });
-const softwareRowsKernel = defineKernel('matmul-software-rows', softwareRowsSource, {
+const softwareRowsKernel = defineKernel('matmul-software-rows', gatedSource + softwareRowsSource, {
   aliases,
   constants: rowConstants,
 });
-const softwareRowsBroadcastKernel = defineKernel('matmul-software-rows-broadcast', softwareRowsBroadcastSource, {
-  aliases,
-  constants: rowConstants,
-  enable: ['subgroups'],
-});
-const rowsKernel = defineKernel('matmul-rows', rowsSource, { aliases, constants: rowConstants });
-const rowsSubgroupKernel = defineKernel('matmul-rows-subgroup', rowsSubgroupSource, {
+const softwareRowsBroadcastKernel = defineKernel(
+  'matmul-software-rows-broadcast',
+  gatedSource + softwareRowsBroadcastSource,
+  {
+    aliases,
+    constants: rowConstants,
+    enable: ['subgroups'],
+  },
+);
+const rowsKernel = defineKernel('matmul-rows', gatedSource + rowsSource, { aliases, constants: rowConstants });
+const rowsSubgroupKernel = defineKernel('matmul-rows-subgroup', gatedSource + rowsSubgroupSource, {
   aliases,
   constants: rowConstants,
   enable: ['subgroups'],

@@ -19,22 +19,6 @@ struct Params {
 // [subgroup][row], at most WORKGROUP_SIZE / 4 subgroups.
 var<workgroup> partials: array<vec4f, ROWS * (WORKGROUP_SIZE / 4u)>;
 
-// Outputs a thread makes of four columns.
-const OUTPUTS = 4u / (1u + GATED);
-
-// Columns of B that a thread multiplies by: four outputs, `step` apart. With GATED = 1 B is the gate's columns and then as
-// many of up, and these are two of each. Past the end the last one is repeated; only stores are guarded.
-fn columnsFrom(column: u32, step: u32) -> vec4u {
-  let outputs = min(vec4u(column) + vec4u(0u, 1u, 2u, 3u) * step, vec4u(params.n - 1u));
-  if (GATED == 1u) { return vec4u(outputs.xy, outputs.xy + params.n); }
-  return outputs;
-}
-
-// SwiGLU; exp(80) is finite, and beyond it the result is zero in f32 anyway.
-fn gated(gate: f32, up: f32) -> f32 {
-  return gate / (1.0 + exp(min(-gate, 80.0))) * up;
-}
-
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(
   @builtin(workgroup_id) workgroupId: vec3u,
@@ -67,8 +51,6 @@ fn main(
     let row = slot / OUTPUTS;
     var sum = vec4f();
     for (var i = 0u; i < subgroups; i++) { sum += partials[i * ROWS + row]; }
-    var result = sum[output];
-    if (GATED == 1u) { result = gated(result, sum[output + 2u]); }
-    if (column + output < params.n) { out[row * params.n + column + output] = TypeOut(result); }
+    if (column + output < params.n) { out[row * params.n + column + output] = TypeOut(outputsOf(sum)[output]); }
   }
 }

@@ -18,22 +18,6 @@ struct Params {
 
 var<workgroup> partials: array<vec4f, ROWS * WORKGROUP_SIZE>;
 
-// Outputs a thread makes of four columns.
-const OUTPUTS = 4u / (1u + GATED);
-
-// Columns of B that a thread multiplies by: four outputs, `step` apart. With GATED = 1 B is the gate's columns and then as
-// many of up, and these are two of each. Past the end the last one is repeated; only stores are guarded.
-fn columnsFrom(column: u32, step: u32) -> vec4u {
-  let outputs = min(vec4u(column) + vec4u(0u, 1u, 2u, 3u) * step, vec4u(params.n - 1u));
-  if (GATED == 1u) { return vec4u(outputs.xy, outputs.xy + params.n); }
-  return outputs;
-}
-
-// SwiGLU; exp(80) is finite, and beyond it the result is zero in f32 anyway.
-fn gated(gate: f32, up: f32) -> f32 {
-  return gate / (1.0 + exp(min(-gate, 80.0))) * up;
-}
-
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(
   @builtin(workgroup_id) workgroupId: vec3u,
@@ -66,8 +50,8 @@ fn main(
   for (var slot = thread; slot < OUTPUTS * ROWS; slot += WORKGROUP_SIZE) {
     let output = slot % OUTPUTS;
     let row = slot / OUTPUTS;
-    var result = partials[row * WORKGROUP_SIZE][output];
-    if (GATED == 1u) { result = gated(result, partials[row * WORKGROUP_SIZE][output + 2u]); }
-    if (column + output < params.n) { out[row * params.n + column + output] = TypeOut(result); }
+    if (column + output < params.n) {
+      out[row * params.n + column + output] = TypeOut(outputsOf(partials[row * WORKGROUP_SIZE])[output]);
+    }
   }
 }

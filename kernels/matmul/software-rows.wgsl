@@ -19,22 +19,6 @@ struct Params {
 @group(0) @binding(2) var<storage, read_write> out: array<TypeOut>;
 @group(0) @binding(3) var<uniform> params: Params;
 
-// Outputs a thread makes of four columns.
-const OUTPUTS = 4u / (1u + GATED);
-
-// Columns of B that a thread multiplies by: four outputs, `step` apart. With GATED = 1 B is the gate's columns and then as
-// many of up, and these are two of each. Past the end the last one is repeated; only stores are guarded.
-fn columnsFrom(column: u32, step: u32) -> vec4u {
-  let outputs = min(vec4u(column) + vec4u(0u, 1u, 2u, 3u) * step, vec4u(params.n - 1u));
-  if (GATED == 1u) { return vec4u(outputs.xy, outputs.xy + params.n); }
-  return outputs;
-}
-
-// SwiGLU of two gates and two ups; exp(80) is finite, and beyond it the result is zero in f32 anyway.
-fn gated(sums: vec4f) -> vec4f {
-  return vec4f(sums.xy / (1.0 + exp(min(-sums.xy, vec2f(80.0)))) * sums.zw, 0.0, 0.0);
-}
-
 // Four consecutive k of one column.
 fn loadB(index: u32) -> vec4f {
   return vec4f(
@@ -96,8 +80,7 @@ fn main(
   }
 
   for (var row = 0u; row < ROWS; row++) {
-    var results = sums[row];
-    if (GATED == 1u) { results = gated(results); }
+    let results = outputsOf(sums[row]);
     for (var j = 0u; j < OUTPUTS; j++) {
       let outColumn = column + j * LANES;
       if (outColumn < params.n) { out[row * params.n + outColumn] = TypeOut(results[j]); }

@@ -13,6 +13,7 @@ import {
   type KernelTraits,
   type Operand,
 } from '../core/index.js';
+import gatedSource from '../matmul/gated.wgsl';
 import { quantizedSizes, type QuantizedOperands } from '../quantize/format.js';
 import gradientSoftwareSource from './gradient-software.wgsl';
 import gradientTileSource from './gradient-tile.wgsl';
@@ -27,13 +28,21 @@ const rowConstants = { BITS: 4, ROWS: 1, GATED: 0 } as const;
 const rowsPrelude = { aliases, constants: rowConstants };
 const subgroupPrelude = { ...rowsPrelude, enable: ['subgroups'] };
 const tilePrelude = { aliases, constants: { BITS: 4 } };
-const rowsKernel = defineKernel('quantized-matmul-rows', rowsSource, rowsPrelude);
-const rowsSubgroupKernel = defineKernel('quantized-matmul-rows-subgroup', rowsSubgroupSource, subgroupPrelude);
+const rowsKernel = defineKernel('quantized-matmul-rows', gatedSource + rowsSource, rowsPrelude);
+const rowsSubgroupKernel = defineKernel(
+  'quantized-matmul-rows-subgroup',
+  gatedSource + rowsSubgroupSource,
+  subgroupPrelude,
+);
 const tileKernel = defineKernel('quantized-matmul-tile', tileSource, tilePrelude);
-const softwareRowsKernel = defineKernel('quantized-matmul-software-rows', softwareRowsSource, rowsPrelude);
+const softwareRowsKernel = defineKernel(
+  'quantized-matmul-software-rows',
+  gatedSource + softwareRowsSource,
+  rowsPrelude,
+);
 const softwareRowsBroadcastKernel = defineKernel(
   'quantized-matmul-software-rows-broadcast',
-  softwareRowsBroadcastSource,
+  gatedSource + softwareRowsBroadcastSource,
   subgroupPrelude,
 );
 const gradientTileKernel = defineKernel('quantized-matmul-gradient-tile', gradientTileSource, tilePrelude);

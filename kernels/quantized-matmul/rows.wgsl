@@ -93,22 +93,6 @@ fn addVector(sums: ptr<function, array<vec4f, ROWS>>, at: u32, b0: vec4u, b1: ve
   }
 }
 
-// Outputs a thread makes of four columns.
-const OUTPUTS = 4u / (1u + GATED);
-
-// Rows of W that a thread multiplies by: four outputs, `step` apart. With GATED = 1 W is the gate's rows and then as many
-// of up, and these are two of each. Past the end the last one is repeated; only stores are guarded.
-fn columnsFrom(column: u32, step: u32) -> vec4u {
-  let outputs = min(vec4u(column) + vec4u(0u, 1u, 2u, 3u) * step, vec4u(params.n - 1u));
-  if (GATED == 1u) { return vec4u(outputs.xy, outputs.xy + params.n); }
-  return outputs;
-}
-
-// SwiGLU; exp(80) is finite, and beyond it the result is zero in f32 anyway.
-fn gated(gate: f32, up: f32) -> f32 {
-  return gate / (1.0 + exp(min(-gate, 80.0))) * up;
-}
-
 // The sum that several threads made the parts of.
 fn sumOf(slot: u32) -> f32 {
   var sum = 0.0;
@@ -161,8 +145,8 @@ fn main(
   let output = thread % OUTPUTS;
   let row = thread / OUTPUTS;
   if (column + output < params.n && row < min(ROWS, params.m)) {
-    var result = sumOf(4u * row + output);
-    if (GATED == 1u) { result = gated(result, sumOf(4u * row + output + 2u)); }
-    out[row * params.n + column + output] = TypeOut(result);
+    let first = 4u * row;
+    let sums = vec4f(sumOf(first), sumOf(first + 1u), sumOf(first + 2u), sumOf(first + 3u));
+    out[row * params.n + column + output] = TypeOut(outputsOf(sums)[output]);
   }
 }

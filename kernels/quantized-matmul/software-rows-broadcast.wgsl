@@ -92,22 +92,6 @@ fn addVector(sums: ptr<function, array<vec4f, ROWS>>, firstRow: u32, quad: u32, 
   }
 }
 
-// Outputs a thread makes of four columns.
-const OUTPUTS = 4u / (1u + GATED);
-
-// Rows of W that a thread multiplies by: four outputs, `step` apart. With GATED = 1 W is the gate's rows and then as many
-// of up, and these are two of each. Past the end the last one is repeated; only stores are guarded.
-fn columnsFrom(column: u32, step: u32) -> vec4u {
-  let outputs = min(vec4u(column) + vec4u(0u, 1u, 2u, 3u) * step, vec4u(params.n - 1u));
-  if (GATED == 1u) { return vec4u(outputs.xy, outputs.xy + params.n); }
-  return outputs;
-}
-
-// SwiGLU of two gates and two ups; exp(80) is finite, and beyond it the result is zero in f32 anyway.
-fn gated(sums: vec4f) -> vec4f {
-  return vec4f(sums.xy / (1.0 + exp(min(-sums.xy, vec2f(80.0)))) * sums.zw, 0.0, 0.0);
-}
-
 @compute @workgroup_size(LANES)
 fn main(
   @builtin(workgroup_id) workgroupId: vec3u,
@@ -151,8 +135,7 @@ fn main(
   }
 
   for (var row = 0u; row < min(ROWS, params.m - firstRow); row++) {
-    var results = sums[row];
-    if (GATED == 1u) { results = gated(results); }
+    let results = outputsOf(sums[row]);
     for (var j = 0u; j < OUTPUTS; j++) {
       let outColumn = column + j * LANES;
       if (outColumn < params.n) { out[(firstRow + row) * params.n + outColumn] = TypeOut(results[j]); }
