@@ -1,13 +1,13 @@
-import { build } from 'esbuild';
 import type { Browser, Page } from 'puppeteer';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
-import { serveFolders, type StaticServer } from '../../demos/web/static-server.node.js';
+import type { StaticServer } from '../../demos/web/static-server.node.js';
 import type { CachePage } from './cache-page.js';
 import { openChromium } from './chromium.js';
+import { servePage } from './serve-page.js';
 
 vi.setConfig({ testTimeout: 600_000, hookTimeout: 300_000 });
 
@@ -21,20 +21,8 @@ let requests = 0;
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'emu3-private-'));
-  await build({
-    entryPoints: [fileURLToPath(new URL('./cache-page.ts', import.meta.url))],
-    outfile: join(folder, 'page.js'),
-    bundle: true,
-    format: 'esm',
-    target: 'es2022',
-    platform: 'browser',
-    loader: { '.wgsl': 'text' },
-    logLevel: 'warning',
-  });
-  const html = '<!doctype html><title>cache</title><body><script type="module" src="./page.js"></script>';
-  await writeFile(join(folder, 'index.html'), html);
   const nano = fileURLToPath(new URL('../../demos/nano/model', import.meta.url));
-  [server, browser] = [await serveFolders({ '': folder, '/nano': nano }), await openChromium()];
+  [server, browser] = [await servePage(folder, './cache-page.ts', { '/nano': nano }), await openChromium()];
   page = await openPage();
 });
 

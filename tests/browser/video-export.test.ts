@@ -1,13 +1,12 @@
-import { build } from 'esbuild';
 import type { Browser, Page } from 'puppeteer';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
-import { serveFolders, type StaticServer } from '../../demos/web/static-server.node.js';
+import type { StaticServer } from '../../demos/web/static-server.node.js';
 import { exportVideo } from '../../demos/web/video-export.js';
 import { openChromium } from './chromium.js';
+import { servePage } from './serve-page.js';
 import type { Exported, ExportFailure } from './video-page.js';
 
 vi.setConfig({ testTimeout: 300_000, hookTimeout: 300_000 });
@@ -26,19 +25,7 @@ let browser: Browser;
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'emu3-video-'));
-  await build({
-    entryPoints: [fileURLToPath(new URL('./video-page.ts', import.meta.url))],
-    outfile: join(folder, 'page.js'),
-    bundle: true,
-    format: 'esm',
-    target: 'es2022',
-    platform: 'browser',
-    loader: { '.wgsl': 'text' },
-    logLevel: 'warning',
-  });
-  const html = '<!doctype html><title>video</title><body><script type="module" src="./page.js"></script>';
-  await writeFile(join(folder, 'index.html'), html);
-  [server, browser] = [await serveFolders({ '': folder }), await openChromium()];
+  [server, browser] = [await servePage(folder, './video-page.ts'), await openChromium()];
 });
 
 afterAll(async () => {

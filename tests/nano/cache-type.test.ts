@@ -1,4 +1,3 @@
-import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { KeyValueCache } from '../../engine/decode/cache.js';
 import type { CacheType } from '../../engine/decode/index.js';
@@ -14,19 +13,7 @@ import { diskFolder } from '../../loader/index.node.js';
 import { Emu3 } from '../../loader/pipeline/emu3.js';
 import { generationPrompts } from '../../tokenizer/index.js';
 import { testDevice } from '../support/gpu.js';
-
-const model = fileURLToPath(new URL('../../demos/nano/model', import.meta.url));
-
-const prompts = [
-  'a red apple',
-  'two blue cars',
-  'a dog left of a star',
-  'a green fish and a purple heart',
-  'three mushrooms',
-  'a rocket',
-  'a yellow house above a tree',
-  'four butterflies',
-];
+import { model, prompts } from './own-pictures.js';
 
 /** Logits `[place][sequence][vocabulary]` behind each token of sequences of one length, read `step` tokens at a time. */
 async function logitsThroughCache(

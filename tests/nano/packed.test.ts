@@ -1,4 +1,3 @@
-import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { SequenceScorer, type ModelWeights } from '../../engine/models/transformer/index.js';
 import { QuantizedParameters } from '../../engine/quantized/index.js';
@@ -7,19 +6,7 @@ import { ParameterStore } from '../../engine/parameters.js';
 import { diskFolder } from '../../loader/index.node.js';
 import { generationPrompts } from '../../tokenizer/index.js';
 import { testDevice } from '../support/gpu.js';
-
-const model = fileURLToPath(new URL('../../demos/nano/model', import.meta.url));
-
-const prompts = [
-  'a red apple',
-  'two blue cars',
-  'a dog left of a star',
-  'a green fish and a purple heart',
-  'three mushrooms',
-  'a rocket',
-  'a yellow house above a tree',
-  'four butterflies',
-];
+import { model, prompts } from './own-pictures.js';
 
 describe('the shipped model with packed weights', () => {
   it('says what it says in f32 to nearly every token of its own pictures', async () => {
