@@ -7,6 +7,7 @@ import { clipsOf, imagesOf } from '../../loader/pipeline/pixels.js';
 import type { RgbImage } from '../../tokenizer/index.js';
 import { framesPerSecond } from '../nano/world/scene.js';
 import type { EvaluatedModel, Reconstruction, WorkEvents } from '../nano/eval/model.js';
+import { rewrittenPrompts } from './rewrite.js';
 
 export interface EvaluatedOptions {
   /** Requests side by side. */
@@ -17,7 +18,7 @@ export interface EvaluatedOptions {
 }
 
 /** Tokens of the longest answer; those of the world are shorter. */
-const longestAnswer = 48;
+const longestAnswer = 80;
 
 /** A whole model as the evaluation asks it. */
 export function evaluatedModel(emu3: Emu3, { batch, sampling, side }: EvaluatedOptions): EvaluatedModel {
@@ -30,6 +31,8 @@ export function evaluatedModel(emu3: Emu3, { batch, sampling, side }: EvaluatedO
         const asked = group.map((request) => ({ ...sampling, ...request, ...shape }));
         return (await emu3.generateBatch(asked, signalOf(events))).map(({ image }) => image);
       }),
+    rewrite: (requests, events) =>
+      inBatches(requests, batch, events, (group) => rewrittenPrompts(emu3, group, signalOf(events))),
     film: (requests, events) =>
       inBatches(requests, batch, events, async (group) => {
         const asked = group.map((request) => ({ ...sampling, ...request, framesPerSecond, ratio: '1:1' }));

@@ -35,6 +35,7 @@ const corpora: Corpora = {
 
 const plain = {
   captionDropout: 0,
+  fullCaptions: 0,
   contextNoise: { share: 0, highest: 0 },
   beginWeight: 1,
   textWeight: 0.25,
@@ -75,6 +76,41 @@ describe('training documents', () => {
     const batch = streamOf(['draw', 'film']).nextBatch(short);
     expect(batch.documents).toBeGreaterThan(0);
     expect(() => streamOf(['film']).nextBatch({ batch: 2, length: 30 })).toThrow('longer than the 30');
+  });
+
+  it('answer with what is seen first, and write captions out in full without a picture', () => {
+    const textOf = (kind: DocumentKind): string[] => {
+      const { ids, positions, targets } = streamOf([kind]).nextBatch(shape);
+      // Padding stands at position 0 throughout.
+      const starts = Array.from(positions.keys()).filter((at) => positions[at] === 0 && positions[at + 1] === 1);
+      return starts.map((start, index) => {
+        const learned = Array.from(targets.slice(start, starts[index + 1])).filter((id) => id !== ignoredTarget);
+        const read = Array.from(ids.slice(start, starts[index + 1]));
+        expect(
+          read.some((id) => id >= special.visualStart),
+          kind,
+        ).toBe(kind.startsWith('ask'));
+        return text.decode(learned.filter((id) => id < special.visualStart));
+      });
+    };
+    const answers = textOf('ask').filter((words) => words.trim() !== '');
+    expect(answers.length).toBeGreaterThan(3);
+    for (const words of answers) expect(words).toMatch(/^ (an? .+ at the (top|bottom) .+: |(white|pink|gray|mint))/);
+    expect(textOf('ask clip').join(' ')).toMatch(/(stands still|slowly|quickly): /);
+    for (const kind of ['rewrite', 'rewrite clip'] as const) {
+      const full = textOf(kind).filter((words) => words.trim() !== '');
+      expect(full.length).toBeGreaterThan(3);
+      for (const words of full) expect(words).toMatch(/^ an? .+, \w+ background, \w+ style/);
+    }
+  });
+
+  it('say everything in as many captions as asked', () => {
+    const full = (fullCaptions: number): number => {
+      const { ids, documents } = streamOf(['draw'], { fullCaptions }).nextBatch({ batch: 2, length: 3000 });
+      return text.decode(Array.from(ids)).split(/ background, \w+ style/).length / documents;
+    };
+    expect(full(1)).toBeGreaterThanOrEqual(1);
+    expect(full(0)).toBeLessThan(0.5);
   });
 
   it('draw in canonical codes and read what the tokenizer gives', () => {

@@ -89,6 +89,10 @@ describe('a perfect model', () => {
     expect(overall['shuffled prompts, seen']).toBeLessThan(0.2);
     expect(overall['shuffled prompts, held out']).toBeLessThan(0.2);
     expect(figures(evaluation, 'geneval', 'single object')['model, held out']).toBeUndefined();
+    expect(overall['model, prompts rewritten, seen']).toBe(1);
+    const told = evaluation.results[0].examples.flatMap(({ lines }) => lines.map((line) => line.text));
+    expect(told.every((line) => line.endsWith(', pink background'))).toBe(true);
+    expect(told.length).toBeGreaterThan(0);
   });
 
   it('says what is there, and not about other pictures', () => {
@@ -116,6 +120,7 @@ describe('a perfect model', () => {
     for (const column of ['right thing', 'right motion', 'direction', 'slow or quick', 'consistent', 'dynamic']) {
       perfect('video', column);
     }
+    expect(figures(evaluation, 'video', 'direction')['model, prompts rewritten, held out']).toBe(1);
     const found = figures(evaluation, 'video', 'speed error, px a frame');
     expect(found['model, seen']).toBeLessThan(0.05);
     expect(figures(evaluation, 'video', 'flicker')['model, held out']).toBeLessThan(0.05);
@@ -237,7 +242,7 @@ describe('evaluate', () => {
       },
     });
     await expect(stopped).rejects.toMatchObject({ code: 'aborted' });
-    expect(told[0]).toBe('geneval: drawing');
+    expect(told[0]).toBe('geneval: rewriting');
     expect(told.length).toBeLessThan(4);
     const { results } = await run(() => ({}), {});
     await expect(reportHtml({}, { results: [...results], left: [] })).resolves.toContain('</html>');
@@ -363,13 +368,8 @@ describe('POPE', () => {
     ];
     expect(popeScores(answers)).toEqual({ accuracy: 0.6, precision: 2 / 3, recall: 2 / 3, f1: 2 / 3, yes: 0.6 });
     expect(popeScores([{ there: true, yes: false }])).toMatchObject({ precision: undefined, recall: 0, f1: undefined });
-    expect(['Yes.', 'No', ' no, there is not', 'it is not there', 'yes. no'].map(isYes)).toEqual([
-      true,
-      false,
-      false,
-      false,
-      true,
-    ]);
+    const said = ['Yes.', 'No', ' no, there is not', 'it is not there', 'yes. no', ' a car at the top left: no'];
+    expect([...said, 'a car at the top left: yes'].map(isYes)).toEqual([true, false, false, false, true, false, true]);
   });
 });
 
@@ -438,6 +438,7 @@ describe('questions', () => {
 
   it('are compared by what they say', () => {
     expect(normalised('  A red  car.\n')).toBe('a red car');
+    expect(normalised(' a red car at the top left, a star at the bottom: Two stars.')).toBe('two stars');
     expect([elsewhere(0, 10), elsewhere(9, 10), elsewhere(0, 1), elsewhere(1, 2)]).toEqual([5, 4, 0, 0]);
     expect(codebookUsage([Uint32Array.of(1, 1, 2), [3, 3, 2]])).toMatchObject({
       used: 3,

@@ -5,6 +5,7 @@ import { answerFrom } from '../../demos/nano/eval/oracle.js';
 import type { SceneRenderer } from '../../demos/nano/check/templates.js';
 import { fullCaption, fullClipCaption, motionPhrase } from '../../demos/nano/world/captions.js';
 import { squareImage } from '../../demos/nano/world/draw.node.js';
+import { reasonedAnswer } from '../../demos/nano/world/questions.js';
 import { SeededRandom } from '../../demos/nano/world/random.js';
 import { drawClip, drawScene, type Scene, type SceneObject } from '../../demos/nano/world/scene.js';
 import { colors, motionKinds, nouns } from '../../demos/nano/world/words.js';
@@ -52,10 +53,12 @@ export function perfectModel(world: KnowingRenderer): EvaluatedModel {
     codebookSize,
     draw: async (requests) =>
       requests.map(({ prompt, seed }) => {
-        const asked = prompts.get(prompt);
+        const [short] = prompt.split(',');
+        const asked = prompts.get(short);
         if (asked === undefined) throw new Error(`unknown prompt ${prompt}`);
         return world.image(sceneFor(asked, new SeededRandom(seed)));
       }),
+    rewrite: async (requests) => requests.map(({ prompt }) => `${prompt}, pink background`),
     film: async (requests) =>
       requests.map(({ prompt, seed, frames }) => {
         const scene = filmScene(prompt, new SeededRandom(seed));
@@ -66,7 +69,11 @@ export function perfectModel(world: KnowingRenderer): EvaluatedModel {
         const scene = world.lookUp(context[context.length - 1]);
         return Array.from({ length: frames }, (_, index) => world.image(scene, context.length + index));
       }),
-    answer: async (requests) => requests.map(({ image, question }) => answerFrom(world.lookUp(image), question)),
+    answer: async (requests) =>
+      requests.map(({ image, question }) => {
+        const scene = world.lookUp(image);
+        return ` ${reasonedAnswer(scene, { question, answer: answerFrom(scene, question) })}`;
+      }),
     answerClip: async (requests) => requests.map(({ clip, question }) => `${answerFrom(sceneOf(clip), question)}.`),
     caption: async (images) => images.map((image) => fullCaption(world.lookUp(image))),
     captionClip: async (clips) => clips.map((clip) => ` ${fullClipCaption(sceneOf(clip))}`),

@@ -7,6 +7,7 @@ import { withModel } from '../open-model.js';
 import { checkOutput, jsonText } from '../output.js';
 import { addDrawingOptions, seedsFrom, writePictures, type DrawingChoice } from '../drawn.js';
 import { withProgress } from '../progress.js';
+import { rewriteOption, rewrittenPrompts } from '../rewrite.js';
 import { formatSeconds } from '../report.js';
 import type { Terminal } from '../terminal.js';
 
@@ -14,6 +15,7 @@ interface GenerateOptions extends DrawingChoice {
   ratio?: string;
   size?: { height: number; width: number };
   count: number;
+  rewrite?: boolean;
 }
 
 /** Pictures drawn side by side. */
@@ -27,7 +29,8 @@ export function addGenerate(program: Command, terminal: Terminal): void {
     .option('-o, --output <file>', 'PNG file (default: named after the prompt)')
     .addOption(new Option('--ratio <w:h>', 'width to height (default: 1:1)').argParser(ratioOption).conflicts('size'))
     .addOption(new Option('--size <rows x columns>', 'size in tokens, such as 8x8').argParser(sizeOption))
-    .option('--count <n>', 'pictures, with seeds one after the other', numberOption({ from: 1, whole: true }), 1);
+    .option('--count <n>', 'pictures, with seeds one after the other', numberOption({ from: 1, whole: true }), 1)
+    .addOption(rewriteOption());
   addDrawingOptions(command).action((prompt: string, options: GenerateOptions) => generate(terminal, prompt, options));
 }
 
@@ -36,14 +39,19 @@ async function generate(terminal: Terminal, prompt: string, options: GenerateOpt
   await checkOutput(output);
   await withModel(terminal, options, async (emu3, device) => {
     const { ratio, size } = options;
-    const requests = seedsFrom(options.seed, options.count).map((seed): GenerateRequest => {
-      return { prompt, seed, ...samplingRequest(options), ...(ratio && { ratio }), ...(size && { size }) };
+    const asked = seedsFrom(options.seed, options.count).map((seed) => ({ prompt, seed }));
+    const told = options.rewrite ? await rewrittenPrompts(emu3, asked, terminal) : asked.map(() => prompt);
+    const requests = asked.map(({ seed }, index): GenerateRequest => {
+      const shape = { ...(ratio && { ratio }), ...(size && { size }) };
+      return { prompt: told[index], seed, ...samplingRequest(options), ...shape };
     });
+    if (options.rewrite && !options.json) for (const each of new Set(told)) terminal.out(`drawing "${each}"\n`);
     const { pictures, tokens, seconds, tokensPerSecond } = await draw(terminal, emu3, requests);
     const written = await writePictures(terminal, output, pictures, options);
     if (options.json) {
       const adapter = device.choice.description;
-      terminal.out(jsonText({ prompt, adapter, tokens, seconds, tokensPerSecond, pictures: written }));
+      const rewritten = options.rewrite && { rewritten: told };
+      terminal.out(jsonText({ prompt, ...rewritten, adapter, tokens, seconds, tokensPerSecond, pictures: written }));
     } else {
       terminal.out(`${tokens} tokens in ${formatSeconds(seconds)}; decoding ${tokensPerSecond.toFixed(1)} tokens/s\n`);
     }

@@ -9,6 +9,7 @@ import { withModel } from '../open-model.js';
 import { clipKinds, numberOption, rateOption, ratioOption, samplingRequest, sizeOption } from '../options.js';
 import { jsonText } from '../output.js';
 import { withProgress } from '../progress.js';
+import { rewriteOption, rewrittenPrompts } from '../rewrite.js';
 import { formatSeconds } from '../report.js';
 import type { Terminal } from '../terminal.js';
 import { readClip, readVisual } from '../video-input.node.js';
@@ -22,6 +23,7 @@ interface VideoOptions extends DrawingChoice {
   ratio?: string;
   size?: { height: number; width: number };
   first?: string;
+  rewrite?: boolean;
 }
 
 interface ExtendOptions extends DrawingChoice {
@@ -58,6 +60,7 @@ export function addVideo(program: Command, terminal: Terminal): void {
       new Option('--size <rows x columns>', 'size in tokens, such as 8x8').argParser(sizeOption).conflicts('first'),
     )
     .option('--first <file>', `what it begins with: PNG, JPEG or WebP, ${clipKinds}, or codes of a clip`);
+  command.addOption(rewriteOption());
   addDrawingOptions(command).action((prompt: string, options: VideoOptions) => video(terminal, prompt, options));
 }
 
@@ -90,17 +93,23 @@ async function video(terminal: Terminal, prompt: string, options: VideoOptions):
   const begun = options.first === undefined ? undefined : await readBeginning(options.first, fps);
   const framesPerSecond = fps ?? begun?.framesPerSecond ?? defaultRate;
   checkVideoRate(output, framesPerSecond);
+  const [seed] = seedsFrom(options.seed, 1);
   const request: VideoRequest = {
     prompt,
     framesPerSecond,
-    seed: seedsFrom(options.seed, 1)[0],
+    seed,
     ...samplingRequest(options),
     ...(seconds === undefined ? { frames: frames ?? defaultFrames } : { seconds }),
     ...(ratio && { ratio }),
     ...(size && { size }),
     ...(begun && { first: begun.first }),
   };
-  await draw(terminal, options, (emu3, events) => emu3.generateVideo({ ...request, ...events }));
+  await draw(terminal, options, async (emu3, events) => {
+    if (!options.rewrite) return emu3.generateVideo({ ...request, ...events });
+    const [told] = await rewrittenPrompts(emu3, [{ prompt, seed }], terminal);
+    if (!options.json) terminal.out(`drawing "${told}"\n`);
+    return emu3.generateVideo({ ...request, prompt: told, ...events });
+  });
 }
 
 async function extend(terminal: Terminal, path: string, options: ExtendOptions): Promise<void> {

@@ -6,6 +6,7 @@ import {
   mapTold,
   meanOfDefined,
   pictureOf,
+  promptings,
   randomFor,
   reconstructed,
   seedsFor,
@@ -21,6 +22,8 @@ interface Sample {
   readonly asked: GenevalPrompt;
   readonly split: Split;
   readonly image: RgbImage;
+  /** What the model was told, when that was not the prompt itself. */
+  readonly told?: string;
 }
 
 interface Verdict extends Sample {
@@ -45,18 +48,20 @@ export const geneval: Suite = {
       image: pictureOf(context, sceneFor(prompt.asked, random)),
     }));
     const seeds = seedsFor(context, 'geneval pictures', wanted.length);
-    const images =
-      (await model.draw?.(
-        wanted.map(({ asked }, index) => ({ prompt: asked.prompt, seed: seeds[index] })),
-        work('drawing', wanted.length),
-      )) ?? [];
-    const drawn = wanted.map((prompt, index): Sample => ({ ...prompt, image: images[index] }));
+    const requests = wanted.map(({ asked }, index) => ({ prompt: asked.prompt, seed: seeds[index] }));
+    const models: [string, readonly Sample[]][] = [];
+    for (const { name, requests: given } of await promptings(context, requests)) {
+      const images = (await model.draw?.(given, work('drawing', given.length))) ?? [];
+      const samples = wanted.map((each, index) => ({ ...each, image: images[index], told: given[index].prompt }));
+      models.push([name, samples]);
+    }
+    const [, drawn] = models[models.length - 1];
     const restored = await reconstructed(
       context,
       truth.map(({ image }) => [image]),
     );
     const subjects: [string, readonly Sample[]][] = [
-      ['model', drawn],
+      ...models,
       ['shuffled prompts', shuffled(drawn)],
       ['true pictures', truth],
     ];
@@ -67,7 +72,9 @@ export const geneval: Suite = {
       ]);
     }
     const judged = subjects.map(([name, samples]) => ({ name, verdicts: judge(context, name, samples) }));
-    const rows = judged.flatMap(({ name, verdicts }) => splits.map((split) => rowOf(name, split, verdicts)));
+    const rows = judged.flatMap(({ name, verdicts }, index) =>
+      splits.map((split) => rowOf(name, split, index >= models.length, verdicts)),
+    );
     return {
       name: 'geneval',
       title: 'Text to image',
@@ -83,10 +90,12 @@ export const geneval: Suite = {
             { name: 'pictures', format: 'count' },
           ],
           rows,
-          note: 'Shuffled prompts: the pictures judged by other prompts of their task.',
+          note:
+            'Prompts rewritten: written out in full by the model itself first, where it can. Shuffled prompts: the last ' +
+            "model's pictures judged by other prompts of their task.",
         },
       ],
-      examples: examplesOf(judged[0].verdicts, amounts.samples),
+      examples: examplesOf(judged[models.length - 1].verdicts, amounts.samples),
     };
   },
 };
@@ -113,7 +122,7 @@ function shuffled(samples: readonly Sample[]): Sample[] {
   });
 }
 
-function rowOf(name: string, split: Split, verdicts: readonly Verdict[]): TableRow {
+function rowOf(name: string, split: Split, control: boolean, verdicts: readonly Verdict[]): TableRow {
   const ofSplit = verdicts.filter((verdict) => verdict.split === split);
   const scores = genevalTasks.map((task) =>
     shareOf(
@@ -124,7 +133,7 @@ function rowOf(name: string, split: Split, verdicts: readonly Verdict[]): TableR
   return {
     name,
     group: split,
-    control: name !== 'model',
+    control,
     values: [meanOfDefined(scores), ...scores, ofSplit.length],
   };
 }
@@ -133,11 +142,14 @@ function examplesOf(verdicts: readonly Verdict[], samples: number): Example[] {
   return genevalTasks.flatMap((task) =>
     splits.flatMap((split) => {
       const ofKind = verdicts.filter((verdict) => verdict.asked.task === task && verdict.split === split);
-      return ofKind.slice(0, shownPrompts * samples).map(({ asked, image, fault }) => ({
+      return ofKind.slice(0, shownPrompts * samples).map(({ asked, image, told, fault }) => ({
         title: asked.prompt,
         group: `${task}, ${split}`,
         pictures: [{ frames: [image] }],
-        lines: fault === undefined ? [] : [{ text: fault }],
+        lines: [
+          ...(told === undefined || told === asked.prompt ? [] : [{ text: told }]),
+          ...(fault === undefined ? [] : [{ text: fault }]),
+        ],
         right: fault === undefined,
       }));
     }),

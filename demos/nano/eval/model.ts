@@ -46,6 +46,8 @@ export interface Reconstruction {
  */
 export interface EvaluatedModel {
   draw?(requests: readonly DrawRequest[], events: WorkEvents): Promise<readonly RgbImage[]>;
+  /** Writes prompts out in full for drawing and filming, as Emu3's own evaluation had them rewritten. */
+  rewrite?(requests: readonly DrawRequest[], events: WorkEvents): Promise<readonly string[]>;
   film?(requests: readonly FilmRequest[], events: WorkEvents): Promise<readonly (readonly RgbImage[])[]>;
   /** Gives the new frames alone. */
   extend?(requests: readonly ExtendRequest[], events: WorkEvents): Promise<readonly (readonly RgbImage[])[]>;

@@ -1,7 +1,7 @@
 import type { ClipSight } from '../check/clip.js';
 import type { Sight } from '../check/checker.js';
 import { phraseOf, placePhrase } from '../world/captions.js';
-import { directionOf, existenceQuestion, thingsIn } from '../world/questions.js';
+import { backgroundQuestion, directionOf, existenceQuestion, thingsIn } from '../world/questions.js';
 import {
   boxOf,
   gridStep,
@@ -57,7 +57,7 @@ export function answerFrom(scene: Scene, question: string): string {
   const read = (pattern: RegExp): string[] | undefined => pattern.exec(question)?.slice(1);
   if (objects.length > 0 && question === 'what is in the picture?') return thingsIn(scene);
   if (question === 'how many things are there?') return numberWords[objects.length] ?? '';
-  if (question === 'what color is the background?') return background;
+  if (question === backgroundQuestion) return background;
   const absent = nouns.find((noun) => question === existenceQuestion(noun));
   if (absent !== undefined) return of(absent) === undefined ? 'no' : 'yes';
   const counted = read(/^how many (\w+) are there\?$/);

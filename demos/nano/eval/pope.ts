@@ -1,5 +1,5 @@
 import type { RgbImage } from '../../../tokenizer/index.js';
-import { existenceQuestion } from '../world/questions.js';
+import { conclusionOf, existenceQuestion } from '../world/questions.js';
 import type { SeededRandom } from '../world/random.js';
 import type { Scene } from '../world/scene.js';
 import { nouns, type Noun } from '../world/words.js';
@@ -164,7 +164,7 @@ export const pope: Suite = {
             { name: 'questions', format: 'count' },
           ],
           rows,
-          note: 'Clear: answers that are "yes" or "no" and nothing else.',
+          note: 'Clear: answers that are, or end behind a colon with, "yes" or "no".',
         },
       ],
       examples: examplesOf(items, answers, images),
@@ -203,7 +203,7 @@ function rowOf(
     .map((item, index) => ({ ...item, answer: answers[index], yes: isYes(answers[index]) }))
     .filter((item) => item.group === group && (strategy === undefined || item.strategy === strategy));
   const { accuracy, precision, recall, f1, yes } = popeScores(chosen);
-  const clear = shareOf(chosen, ({ answer }) => /^\s*(yes|no)\.?\s*$/i.test(answer));
+  const clear = shareOf(chosen, ({ answer }) => /^(yes|no)\.?$/i.test(conclusionOf(answer)));
   return {
     name: `${name}${name === 'model' ? `, ${strategy ?? 'all'}` : ''}`,
     group,

@@ -1,5 +1,5 @@
 import type { RgbImage } from '../../../tokenizer/index.js';
-import { ask, type QuestionType } from '../world/questions.js';
+import { ask, conclusionOf, type QuestionType } from '../world/questions.js';
 import type { Scene } from '../world/scene.js';
 import { clipMedium, pictureMedium, type Medium } from './medium.js';
 import { answerFrom } from './oracle.js';
@@ -40,9 +40,9 @@ interface Item {
 /** Questions in the report of each type and group. */
 const shownQuestions = 4;
 
-/** Case, spaces and a full stop at the end do not matter. */
+/** What an answer comes to; case, spaces and a full stop at the end do not matter. */
 export function normalised(answer: string): string {
-  return answer.toLowerCase().replace(/\s+/g, ' ').trim().replace(/\.$/, '').trim();
+  return conclusionOf(answer).toLowerCase().replace(/\s+/g, ' ').trim().replace(/\.$/, '').trim();
 }
 
 export const questions: Suite = {
@@ -71,8 +71,8 @@ export const questions: Suite = {
       name: 'questions',
       title: 'Questions',
       about:
-        'Questions with one right answer, which is compared to the letter but for case, spaces and a full stop. Overall is ' +
-        'the unweighted mean of the types.',
+        'Questions with one right answer, which is compared to the letter but for case, spaces and a full stop: all of it, or ' +
+        'what stands behind a colon when the model first says what it sees. Overall is the unweighted mean of the types.',
       tables,
       examples,
     };
@@ -177,7 +177,7 @@ function examplesOf(items: readonly Item[], answers: readonly string[], { types 
         .slice(0, shownQuestions)
         .map(({ question, frames, given, answer }) => {
           const right = normalised(given) === answer;
-          const lines = [{ text: normalised(given), right }, ...(right ? [] : [{ text: `right: ${answer}` }])];
+          const lines = [{ text: given.trim(), right }, ...(right ? [] : [{ text: `right: ${answer}` }])];
           return { title: question, group: `${type}, ${group}`, pictures: [{ frames }], lines, right };
         }),
     ),

@@ -3,7 +3,7 @@ import type { SceneChecker } from '../check/checker.js';
 import type { SceneRenderer } from '../check/templates.js';
 import { hashString, SeededRandom } from '../world/random.js';
 import { clipFrames, enlarged, largeSide, type Scene, type Split } from '../world/scene.js';
-import type { Ability, EvaluatedModel, WorkEvents } from './model.js';
+import type { Ability, DrawRequest, EvaluatedModel, WorkEvents } from './model.js';
 
 export const suiteNames = ['geneval', 'pope', 'questions', 'captions', 'video', 'extension', 'reconstruction'] as const;
 export type SuiteName = (typeof suiteNames)[number];
@@ -106,6 +106,18 @@ export function mapTold<Item, Result>(
 /** A generator of its own for each purpose, so that no suite depends on what others drew. */
 export function randomFor({ seed }: SuiteContext, purpose: string): SeededRandom {
   return new SeededRandom(hashString(`${seed} ${purpose}`));
+}
+
+/** What drawings are asked by: the prompts themselves and, when the model can, those it wrote out in full of them. */
+export async function promptings<Request extends DrawRequest>(
+  { model, work }: SuiteContext,
+  requests: readonly Request[],
+): Promise<{ name: string; requests: readonly Request[] }[]> {
+  const plain = { name: 'model', requests };
+  if (model.rewrite === undefined) return [plain];
+  const prompts = await model.rewrite(requests, work('rewriting', requests.length));
+  const rewritten = requests.map((request, index) => ({ ...request, prompt: prompts[index] }));
+  return [plain, { name: 'model, prompts rewritten', requests: rewritten }];
 }
 
 /** Consecutive seeds of a purpose. */

@@ -19,6 +19,7 @@ import {
   clipOf,
   mapTold,
   mean,
+  promptings,
   randomFor,
   reconstructed,
   seedsFor,
@@ -77,13 +78,18 @@ export const video: Suite = {
     );
     const seeds = seedsFor(context, 'video clips', prompts.length);
     const requests = prompts.map(({ prompt }, index) => ({ prompt, seed: seeds[index], frames: clipFrames }));
-    const filmed = (await model.film?.(requests, work('filming', requests.length))) ?? [];
+    const models: [string, readonly Judged[]][] = [];
+    for (const { name, requests: given } of await promptings(context, requests)) {
+      const filmed = (await model.film?.(given, work('filming', given.length))) ?? [];
+      models.push([name, judge(context, name, prompts, filmed)]);
+    }
+    const [, judged] = models[models.length - 1];
+    const filmed = judged.map(({ frames }) => frames);
     const truth = prompts.map(({ scene }) => clipOf(context, scene));
     const restored = await reconstructed(context, truth);
-    const judged = judge(context, 'model', prompts, filmed);
     const others = shuffledPlaces(prompts.length, random).map((index) => prompts[index]);
     const subjects: [string, readonly Judged[]][] = [
-      ['model', judged],
+      ...models,
       ['shuffled prompts', judge(context, 'shuffled', others, filmed)],
       ['true clips', judge(context, 'truth', prompts, truth)],
     ];
@@ -109,12 +115,16 @@ export const video: Suite = {
             { name: 'flicker', format: 'number' },
             { name: 'clips', format: 'count' },
           ],
-          rows: subjects.flatMap(([name, list]) => splits.map((split) => rowOf(name, split, list))),
+          rows: subjects.flatMap(([name, list], index) =>
+            splits.map((split) => ({ ...rowOf(split, list), name, control: index >= models.length })),
+          ),
         },
         {
           title: 'Right motion by kind',
           columns: motionKinds.map((kind) => ({ name: kind, format: 'share' })),
-          rows: subjects.flatMap(([name, list]) => splits.map((split) => kindsOf(name, split, list))),
+          rows: subjects.flatMap(([name, list], index) =>
+            splits.map((split) => ({ ...kindsOf(split, list), name, control: index >= models.length })),
+          ),
         },
       ],
       examples: examplesOf(judged),
@@ -187,14 +197,12 @@ function judge(
   }));
 }
 
-function rowOf(name: string, split: Split, judged: readonly Judged[]): TableRow {
+function rowOf(split: Split, judged: readonly Judged[]): Pick<TableRow, 'group' | 'values'> {
   const verdicts = judged.filter((each) => each.split === split).map(({ verdict }) => verdict);
   const defined = <Value>(values: readonly (Value | undefined)[]): Value[] =>
     values.filter((value) => value !== undefined);
   return {
-    name,
     group: split,
-    control: name !== 'model',
     values: [
       shareOf(verdicts, ({ rightThing }) => rightThing),
       shareOf(verdicts, ({ rightMotion }) => rightMotion),
@@ -209,14 +217,14 @@ function rowOf(name: string, split: Split, judged: readonly Judged[]): TableRow 
   };
 }
 
-function kindsOf(name: string, split: Split, judged: readonly Judged[]): TableRow {
+function kindsOf(split: Split, judged: readonly Judged[]): Pick<TableRow, 'group' | 'values'> {
   const values = motionKinds.map((kind) =>
     shareOf(
       judged.filter((each) => each.split === split && each.motion.kind === kind),
       ({ verdict }) => verdict.rightMotion,
     ),
   );
-  return { name, group: split, control: name !== 'model', values };
+  return { group: split, values };
 }
 
 function examplesOf(judged: readonly Judged[]): Example[] {

@@ -13,17 +13,30 @@ import {
   type TextTokenizer,
 } from '../../../tokenizer/index.js';
 import { fullCaption, fullClipCaption, variedCaption, variedClipCaption } from '../world/captions.js';
-import { drawClipQuestion, drawQuestion } from '../world/questions.js';
+import { drawClipQuestion, drawQuestion, reasonedAnswer, type Question } from '../world/questions.js';
 import { SeededRandom } from '../world/random.js';
-import { framesPerSecond, gridStep, largeSide, largeSlotSize } from '../world/scene.js';
+import { framesPerSecond, gridStep, largeSide, largeSlotSize, type Scene } from '../world/scene.js';
 import { canonicalTable, composedCodes, type CanonicalTable } from './canonical.js';
 import { drawTrainingScene, type CorpusKind, type TokenizedScene } from './corpus.node.js';
 
 /**
  * What a document teaches. `draw`, `draw large` and `film`: caption, then picture or clip in canonical codes; what `draw`
- * draws is new every time, composed of the corpus's parts. `tell`: picture or clip, then its full caption. `ask`: picture or clip, then questions and answers. `compare`: two pictures, then a question about one.
+ * draws is new every time, composed of the corpus's parts. `tell`: picture or clip, then its full caption. `ask`: picture or
+ * clip, then questions and answers, which begin with what is seen. `compare`: two pictures, then a question about one.
+ * `rewrite`: no picture, but a caption as people write it, then the full one of a picture or clip that it fits.
  */
-export const documentKinds = ['draw', 'draw large', 'tell', 'ask', 'compare', 'film', 'tell clip', 'ask clip'] as const;
+export const documentKinds = [
+  'draw',
+  'draw large',
+  'tell',
+  'ask',
+  'compare',
+  'rewrite',
+  'film',
+  'tell clip',
+  'ask clip',
+  'rewrite clip',
+] as const;
 export type DocumentKind = (typeof documentKinds)[number];
 
 /** Shares of the kinds in a stage; they need not sum to one. */
@@ -33,6 +46,8 @@ export interface DocumentOptions {
   mixture: Mixture;
   /** Share of drawings without their caption, for classifier-free guidance. */
   captionDropout: number;
+  /** Share of drawings with their full caption, which leaves nothing to guess; the others' are as people write them. */
+  fullCaptions: number;
   /**
    * In this share of the drawings up to `highest` of the codes that are read (not those to be predicted) are random, so
    * that the caption is listened to and a wrong code does not spoil what follows.
@@ -119,13 +134,13 @@ export class DocumentStream {
       case 'draw':
       case 'draw large': {
         const { scene, side, canonical: codes } = kind === 'draw' ? this.still(random) : pick('large stills');
-        const caption = this.captionOr(variedCaption(scene, random), random);
+        const caption = this.caption(scene, random, fullCaption, variedCaption);
         const picture = { codes, height: side, width: side };
         return this.drawing(documentIds(generationSample(caption, picture), this.text), random, side, true);
       }
       case 'film': {
         const item = pick('clips');
-        const caption = this.captionOr(variedClipCaption(item.scene, random), random);
+        const caption = this.caption(item.scene, random, fullClipCaption, variedClipCaption);
         return this.drawing(
           documentIds(videoSample(caption, { ...clipOf(item), codes: item.canonical }), this.text),
           random,
@@ -145,24 +160,33 @@ export class DocumentStream {
       }
       case 'ask': {
         const item = pick('stills');
-        const turns = this.conversation(gridOf(item), () => drawQuestion(item.scene, random));
+        const turns = this.conversation(gridOf(item), item.scene, () => drawQuestion(item.scene, random));
         return this.answering(turns);
       }
       case 'ask clip': {
         const item = pick('clips');
-        const turns = this.conversation(clipOf(item), () => drawClipQuestion(item.scene, random));
+        const turns = this.conversation(clipOf(item), item.scene, () => drawClipQuestion(item.scene, random));
         return this.answering(turns);
       }
       case 'compare': {
         const items = [pick('stills'), pick('stills')];
         const which = random.integer(2);
-        const { question, answer } = drawQuestion(items[which].scene, random);
-        const text = `in the ${which === 0 ? 'first' : 'second'} picture, ${question}`;
+        const { scene } = items[which];
+        const question = drawQuestion(scene, random);
+        const text = `in the ${which === 0 ? 'first' : 'second'} picture, ${question.question}`;
         const turns: ConversationTurn[] = [
           { role: 'user', text, vision: items.map(gridOf) },
-          { role: 'assistant', text: ` ${answer}` },
+          { role: 'assistant', text: ` ${reasonedAnswer(scene, question)}` },
         ];
         return this.answering(turns);
+      }
+      case 'rewrite': {
+        const scene = drawTrainingScene('stills', random);
+        return this.answering(rewriting(variedCaption(scene, random), fullCaption(scene)));
+      }
+      case 'rewrite clip': {
+        const scene = drawTrainingScene('clips', random);
+        return this.answering(rewriting(variedClipCaption(scene, random), fullClipCaption(scene)));
       }
     }
   }
@@ -184,19 +208,23 @@ export class DocumentStream {
     return { ids, labels, weights: new Float32Array(ids.length).fill(this.options.answerWeight) };
   }
 
-  private captionOr(caption: string, random: SeededRandom): string {
-    return random.next() < this.options.captionDropout ? '' : caption;
+  private caption(
+    scene: Scene,
+    random: SeededRandom,
+    full: (scene: Scene) => string,
+    varied: (scene: Scene, random: SeededRandom) => string,
+  ): string {
+    const { captionDropout, fullCaptions } = this.options;
+    const caption = random.next() < fullCaptions ? full(scene) : varied(scene, random);
+    return random.next() < captionDropout ? '' : caption;
   }
 
-  private conversation(
-    vision: CodeGrid | CodeClip,
-    ask: () => { question: string; answer: string },
-  ): ConversationTurn[] {
+  private conversation(vision: CodeGrid | CodeClip, scene: Scene, ask: () => Question): ConversationTurn[] {
     return Array.from({ length: this.options.questions }, (_, index): ConversationTurn[] => {
-      const { question, answer } = ask();
+      const question = ask();
       return [
-        { role: 'user', text: question, ...(index === 0 && { vision: [vision] }) },
-        { role: 'assistant', text: ` ${answer}` },
+        { role: 'user', text: question.question, ...(index === 0 && { vision: [vision] }) },
+        { role: 'assistant', text: ` ${reasonedAnswer(scene, question)}` },
       ];
     }).flat();
   }
@@ -224,6 +252,14 @@ export class DocumentStream {
 /** Rows of tokens, of a picture of so many, in which still things begin. */
 function beginRows(side: number): readonly number[] {
   return [0, side * gridStep === largeSide ? (largeSide - largeSlotSize) / gridStep : side / 2];
+}
+
+/** A conversation in which a caption is written out in full: for prompts that leave much open (see `--rewrite`). */
+function rewriting(caption: string, full: string): ConversationTurn[] {
+  return [
+    { role: 'user', text: caption },
+    { role: 'assistant', text: ` ${full}` },
+  ];
 }
 
 /** Labels of everything behind the picture. */

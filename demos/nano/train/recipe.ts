@@ -95,11 +95,12 @@ export interface LanguageStage extends StageRecipe {
 
 const documents = {
   captionDropout: 0.1,
+  fullCaptions: 0.6,
   contextNoise: { share: 0.3, highest: 0.2 },
   beginWeight: 3,
   textWeight: 0.1,
-  questions: 6,
-  answerWeight: 4,
+  questions: 2,
+  answerWeight: 2,
 };
 
 /** Pre-training, stage 1: text and pictures. */
@@ -153,10 +154,20 @@ const understandCaptions: LanguageStage = {
 const understandInstructions: LanguageStage = {
   ...pretrainVideo,
   name: 'understand-2',
-  steps: 7000,
+  steps: 7500,
   documents: {
     ...documents,
-    mixture: { draw: 0.5, ask: 0.24, compare: 0.03, tell: 0.05, film: 0.12, 'ask clip': 0.05, 'tell clip': 0.01 },
+    mixture: {
+      draw: 0.42,
+      ask: 0.2,
+      compare: 0.02,
+      tell: 0.04,
+      rewrite: 0.08,
+      film: 0.15,
+      'ask clip': 0.05,
+      'tell clip': 0.02,
+      'rewrite clip': 0.02,
+    },
   },
   seedOffset: 4,
   schedule: (totalSteps) => ({ kind: 'cosine', peak: 1.2e-3, final: 1e-5, warmupSteps: 40, totalSteps }),

@@ -57,13 +57,23 @@ export function inReadingOrder(objects: readonly SceneObject[]): SceneObject[] {
   return [...objects].sort((a, b) => a.y - b.y || a.x - b.x);
 }
 
+/** The things of a still scene and where they are: "a red car at the top left, a star at the bottom right". */
+export function thingsInPlaces({ objects }: Scene): string {
+  return inReadingOrder(objects)
+    .map((thing) => `${phraseOf(thing)} ${placePhrase(thing)}`)
+    .join(', ');
+}
+
 /**
  * All of a still scene in one fixed form, which can be read back: "a red car at the top left, a star at the bottom, pink
  * background, noto style".
  */
 export function fullCaption(scene: Scene): string {
-  const things = inReadingOrder(scene.objects).map((thing) => `${phraseOf(thing)} ${placePhrase(thing)}`);
-  return [...things, `${scene.background} background`, `${scene.style} style`].join(', ');
+  return `${thingsInPlaces(scene)}, ${settingOf(scene)}`;
+}
+
+function settingOf({ background, style }: Scene): string {
+  return `${background} background, ${style} style`;
 }
 
 /** "moves left slowly", "enters from the left", "bounces". */
@@ -72,12 +82,16 @@ export function motionPhrase({ kind, speed }: Motion, withSpeed: boolean): strin
   return withSpeed ? `${way} ${speed > 2 ? 'quickly' : 'slowly'}` : way;
 }
 
+/** The things of a clip and what they do: "a red car moves right slowly, a star stands still". */
+export function thingsInMotion({ objects }: Scene): string {
+  return objects
+    .map((thing) => `${phraseOf(thing)} ${thing.motion ? motionPhrase(thing.motion, true) : 'stands still'}`)
+    .join(', ');
+}
+
 /** All of a clip in one fixed form: "a red car moves right slowly, a star stands still, pink background, noto style". */
 export function fullClipCaption(scene: Scene): string {
-  const things = scene.objects.map(
-    (thing) => `${phraseOf(thing)} ${thing.motion ? motionPhrase(thing.motion, true) : 'stands still'}`,
-  );
-  return [...things, `${scene.background} background`, `${scene.style} style`].join(', ');
+  return `${thingsInMotion(scene)}, ${settingOf(scene)}`;
 }
 
 const frames = [

@@ -1,4 +1,4 @@
-import { groupsOf, inReadingOrder, listOf, phraseOf, placePhrase } from './captions.js';
+import { groupsOf, inReadingOrder, listOf, phraseOf, placePhrase, thingsInMotion, thingsInPlaces } from './captions.js';
 import type { SeededRandom } from './random.js';
 import { boxOf, relationsOf, type Relation, type Scene, type SceneObject } from './scene.js';
 import { nouns, numberWords, plural, withArticle, type Noun } from './words.js';
@@ -18,6 +18,8 @@ export interface Question {
 export function existenceQuestion(noun: Noun): string {
   return `is there ${withArticle(noun)} in the picture?`;
 }
+
+export const backgroundQuestion = 'what color is the background?';
 
 /** How often each is asked: what is answered by yes or no more often, as such answers are the least to learn from. */
 const stillQuestions = [
@@ -60,7 +62,7 @@ export function ask(
       return { question: `how many ${plural(noun)} are there?`, answer: numberWords[count] };
     }
     case 'color': {
-      if (random.next() < 0.25) return { question: 'what color is the background?', answer: scene.background };
+      if (random.next() < 0.25) return { question: backgroundQuestion, answer: scene.background };
       const painted = single.filter(({ color }) => color !== undefined);
       if (painted.length === 0) return undefined;
       const thing = random.pick(painted);
@@ -132,6 +134,22 @@ function motionQuestion(thing: SceneObject, random: SeededRandom): { question: s
     return { question: `which way does the ${noun} move?`, answer: direction };
   }
   return { question: `what does the ${noun} do?`, answer: `it ${motion.kind}` };
+}
+
+/**
+ * An answer as the nano model is taught to give it: first what it sees, then what follows from that (chain of thought, Wei et
+ * al. 2022, arXiv 2201.11903): "a red car at the top left, a star at the bottom right: no". Reading a picture and comparing
+ * words are learned apart so; "yes" or "no" alone teaches neither.
+ */
+export function reasonedAnswer(scene: Scene, { question, answer }: Pick<Question, 'question' | 'answer'>): string {
+  if (question === backgroundQuestion) return answer;
+  const moves = scene.objects.some(({ motion }) => motion !== undefined);
+  return `${moves ? thingsInMotion(scene) : thingsInPlaces(scene)}: ${answer}`;
+}
+
+/** What an answer comes to: all of it, or what stands behind the things that were named first. */
+export function conclusionOf(answer: string): string {
+  return answer.slice(answer.lastIndexOf(':') + 1).trim();
 }
 
 /** "a red car and two stars", in reading order. */

@@ -1,0 +1,36 @@
+import { Option } from 'commander';
+import type { Emu3 } from '../../loader/pipeline/emu3.js';
+
+/** Tokens of the longest prompt that is written. */
+const longestPrompt = 80;
+
+export function rewriteOption(): Option {
+  return new Option('--rewrite', 'let the model write the prompt out in full first, for models that learned to');
+}
+
+/**
+ * Prompts as the model itself writes them out in full: asked nothing but the prompt, a model that learned it (the nano model)
+ * answers with what such a picture or clip shows, and where. Emu3's evaluation had prompts rewritten too (arXiv 2409.18869,
+ * section 3.1), by another model.
+ *
+ * @param requests prompts with the seeds of their pictures: other seeds give other pictures that fit the prompt.
+ * @returns as many prompts; the one given where the model has no answer.
+ * @throws Emu3Error as `Emu3.chat`.
+ */
+export async function rewrittenPrompts(
+  emu3: Emu3,
+  requests: readonly { prompt: string; seed: number }[],
+  { signal }: { signal?: AbortSignal },
+): Promise<string[]> {
+  const { temperature, topK, topP } = emu3.defaults;
+  const asked = requests.map(({ prompt, seed }) => ({
+    messages: [{ role: 'user' as const, text: prompt }],
+    maxNewTokens: longestPrompt,
+    temperature,
+    topK,
+    topP,
+    seed,
+  }));
+  const answers = await emu3.chatBatch(asked, signal && { signal });
+  return answers.map(({ text }, index) => text.trim() || requests[index].prompt);
+}
