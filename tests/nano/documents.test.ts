@@ -40,6 +40,7 @@ const plain = {
   beginWeight: 1,
   textWeight: 0.25,
   questions: 2,
+  conclusions: 3,
   answerWeight: 1,
 };
 
@@ -101,6 +102,17 @@ describe('training documents', () => {
       const full = textOf(kind).filter((words) => words.trim() !== '');
       expect(full.length).toBeGreaterThan(3);
       for (const words of full) expect(words).toMatch(/^ an? .+, \w+ background, \w+ style/);
+    }
+  });
+
+  it('learn of conclusions what stands behind the things alone', () => {
+    for (const kind of ['conclude', 'conclude clip'] as const) {
+      const { ids, targets } = streamOf([kind]).nextBatch(shape);
+      expect(ids.every((id) => id < special.visualStart)).toBe(true);
+      const said = text.decode(Array.from(targets).filter((id) => id !== ignoredTarget && id !== special.eos));
+      expect(text.decode(Array.from(ids)), kind).toMatch(kind === 'conclude' ? /at the top left.*: / : /slowly: /);
+      expect(said, kind).toMatch(/ (yes|no)/);
+      expect(said, kind).not.toMatch(/:|slowly|is there/);
     }
   });
 

@@ -10,6 +10,7 @@ import {
   type CodeClip,
   type CodeGrid,
   type ConversationTurn,
+  type Sample,
   type TextTokenizer,
 } from '../../../tokenizer/index.js';
 import { fullCaption, fullClipCaption, variedCaption, variedClipCaption } from '../world/captions.js';
@@ -23,7 +24,8 @@ import { drawTrainingScene, type CorpusKind, type TokenizedScene } from './corpu
  * What a document teaches. `draw`, `draw large` and `film`: caption, then picture or clip in canonical codes; what `draw`
  * draws is new every time, composed of the corpus's parts. `tell`: picture or clip, then its full caption. `ask`: picture or
  * clip, then questions and answers, which begin with what is seen. `compare`: two pictures, then a question about one.
- * `rewrite`: no picture, but a caption as people write it, then the full one of a picture or clip that it fits.
+ * `rewrite`: no picture, but a caption as people write it, then the full one of a picture or clip that it fits. `conclude`: no
+ * picture either, but questions whose answers begin with things at random; what follows from them is learned, and cheaply.
  */
 export const documentKinds = [
   'draw',
@@ -32,10 +34,12 @@ export const documentKinds = [
   'ask',
   'compare',
   'rewrite',
+  'conclude',
   'film',
   'tell clip',
   'ask clip',
   'rewrite clip',
+  'conclude clip',
 ] as const;
 export type DocumentKind = (typeof documentKinds)[number];
 
@@ -60,8 +64,9 @@ export interface DocumentOptions {
   beginWeight: number;
   /** Weight of what is not a code in drawings: captions say little about one another, and the grammar is forced. */
   textWeight: number;
-  /** Questions of a conversation. */
+  /** Questions of a conversation about a picture or clip, and of one about none. */
   questions: number;
+  conclusions: number;
   /** Weight of an answer's tokens: a yes or no is one among hundreds of codes, and would be drowned by them. */
   answerWeight: number;
 }
@@ -184,6 +189,10 @@ export class DocumentStream {
         const scene = drawTrainingScene('stills', random);
         return this.answering(rewriting(variedCaption(scene, random), fullCaption(scene)));
       }
+      case 'conclude':
+        return this.concluding('stills', random, drawQuestion);
+      case 'conclude clip':
+        return this.concluding('clips', random, drawClipQuestion);
       case 'rewrite clip': {
         const scene = drawTrainingScene('clips', random);
         return this.answering(rewriting(variedClipCaption(scene, random), fullClipCaption(scene)));
@@ -204,8 +213,37 @@ export class DocumentStream {
   }
 
   private answering(turns: readonly ConversationTurn[]): TokenDocument {
-    const { ids, labels } = conversationSample(turns, this.text);
+    return this.weighted(conversationSample(turns, this.text));
+  }
+
+  private weighted({ ids, labels }: Sample): TokenDocument {
     return { ids, labels, weights: new Float32Array(ids.length).fill(this.options.answerWeight) };
+  }
+
+  /** Questions about scenes that are not shown, each about another: only what stands behind the things is learned. */
+  private concluding(
+    kind: CorpusKind,
+    random: SeededRandom,
+    ask: (scene: Scene, random: SeededRandom) => Question,
+  ): TokenDocument {
+    const turns: ConversationTurn[] = [];
+    while (turns.length < 2 * this.options.conclusions) {
+      const scene = drawTrainingScene(kind, random);
+      const question = ask(scene, random);
+      const answer = reasonedAnswer(scene, question);
+      if (answer === question.answer) continue;
+      turns.push({ role: 'user', text: question.question }, { role: 'assistant', text: ` ${answer}` });
+    }
+    const { ids, labels } = conversationSample(turns, this.text);
+    const colon = this.text.encode('left:').at(-1);
+    let concludes = false;
+    const learned = [...labels];
+    for (let at = learned.length - 1; at >= 0; at--) {
+      if (learned[at] === this.text.special.eos) concludes = true;
+      else if (learned[at] === colon) concludes = false;
+      if (!concludes) learned[at] = ignoreIndex;
+    }
+    return this.weighted({ ids, labels: learned });
   }
 
   private caption(

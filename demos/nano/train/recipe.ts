@@ -100,6 +100,7 @@ const documents = {
   beginWeight: 3,
   textWeight: 0.1,
   questions: 2,
+  conclusions: 5,
   answerWeight: 2,
 };
 
@@ -154,7 +155,7 @@ const understandCaptions: LanguageStage = {
 const understandInstructions: LanguageStage = {
   ...pretrainVideo,
   name: 'understand-2',
-  steps: 7500,
+  steps: 8000,
   documents: {
     ...documents,
     mixture: {
@@ -162,11 +163,13 @@ const understandInstructions: LanguageStage = {
       ask: 0.2,
       compare: 0.02,
       tell: 0.04,
-      rewrite: 0.08,
+      rewrite: 0.12,
+      conclude: 0.12,
       film: 0.15,
       'ask clip': 0.05,
       'tell clip': 0.02,
-      'rewrite clip': 0.02,
+      'rewrite clip': 0.03,
+      'conclude clip': 0.02,
     },
   },
   seedOffset: 4,
