@@ -33,6 +33,7 @@ export type {
   GenerateEvents,
   GenerateRequest,
   KeptCodes,
+  PixelsEvent,
   RowEvent,
   SamplingOptions,
   TokenEvent,

@@ -196,7 +196,8 @@ export class Emu3 {
       const pictures: GeneratedImage[] = [];
       for (const [index, { request, seed, size }] of plans.entries()) {
         const codes = collector.codes[index];
-        const image = await this.decodeGrid({ ...size, codes }, { signal: events.signal });
+        const onPart = (done: number, total: number): void => events.onPixels?.({ picture: index, done, total });
+        const image = await this.decodeGrid({ ...size, codes }, { signal: events.signal, onPart });
         pictures.push({ prompt: request.prompt, seed, size, ids: collector.ids[index], codes, image });
       }
       return pictures;

@@ -74,10 +74,20 @@ export interface RowEvent {
   codes: Uint32Array;
 }
 
+/** How far a picture's codes are turned into pixels. */
+export interface PixelsEvent {
+  picture: number;
+  /** Operations done and in all, of this picture. */
+  done: number;
+  total: number;
+}
+
 export interface GenerateEvents {
   signal?: AbortSignal;
   onToken?: (event: TokenEvent) => void;
   onRow?: (event: RowEvent) => void;
+  /** Told after each part of a picture's decoding, at least once a picture. */
+  onPixels?: (event: PixelsEvent) => void;
 }
 
 export interface GeneratedImage {

@@ -1,5 +1,5 @@
 import { beforeAll, describe, expect, it } from 'vitest';
-import { Device, Emu3, type RowEvent, type TokenEvent } from '../../index.js';
+import { Device, Emu3, type PixelsEvent, type RowEvent, type TokenEvent } from '../../index.js';
 import { requestAdapterNode } from '../../engine/adapter/request.node.js';
 import { testDevice } from '../support/gpu.js';
 import { modelFolder } from './model-folder.js';
@@ -14,6 +14,7 @@ describe('drawing', () => {
   it('tells tokens and rows as they come, and gives ids, codes and picture', async () => {
     const tokens: TokenEvent[] = [];
     const rows: RowEvent[] = [];
+    const pixels: PixelsEvent[] = [];
     const size = { height: 3, width: 4 };
     const picture = await emu3.generate({
       prompt: 'a red circle',
@@ -21,7 +22,9 @@ describe('drawing', () => {
       seed: 5,
       onToken: (event) => tokens.push(event),
       onRow: (event) => rows.push(event),
+      onPixels: (event) => pixels.push(event),
     });
+    expect(pixels.at(-1)).toMatchObject({ picture: 0, done: pixels.at(-1)?.total });
     const { special } = emu3.tokenizer;
     expect(picture.seed).toBe(5);
     expect(picture.ids.length).toBe(3 * 5 + 3);

@@ -89,6 +89,8 @@ async function draw(terminal: Terminal, emu3: Emu3, requests: readonly GenerateR
           tokens += 1;
           bar.update(tokens - before, 'tokens', steps * batch.length);
         },
+        onPixels: ({ picture, done, total }) =>
+          bar.update(picture * 100 + Math.round((100 * done) / total), '% of the pixels', batch.length * 100),
       }),
     );
     pictures.push(...drawn);
