@@ -14,9 +14,9 @@ import {
   type TextTokenizer,
 } from '../../../tokenizer/index.js';
 import { fullCaption, fullClipCaption, variedCaption, variedClipCaption } from '../world/captions.js';
-import { drawClipQuestion, drawQuestion, reasonedAnswer, type Question } from '../world/questions.js';
+import { comparingQuestions, drawClipQuestion, drawQuestion, reasonedAnswer, type Question } from '../world/questions.js';
 import { SeededRandom } from '../world/random.js';
-import { framesPerSecond, gridStep, largeSide, largeSlotSize, type Scene } from '../world/scene.js';
+import { framesPerSecond, gridStep, largeSide, largeSlotSize, splitOf, type Scene } from '../world/scene.js';
 import { canonicalTable, composedCodes, type CanonicalTable } from './canonical.js';
 import { drawTrainingScene, type CorpusKind, type TokenizedScene } from './corpus.node.js';
 
@@ -69,6 +69,8 @@ export interface DocumentOptions {
   conclusions: number;
   /** Weight of an answer's tokens: a yes or no is one among hundreds of codes, and would be drowned by them. */
   answerWeight: number;
+  /** Of what is concluded from things that are only named: a token or two of each answer are learned. */
+  conclusionWeight: number;
 }
 
 /** What documents are made of. */
@@ -190,9 +192,9 @@ export class DocumentStream {
         return this.answering(rewriting(variedCaption(scene, random), fullCaption(scene)));
       }
       case 'conclude':
-        return this.concluding('stills', random, drawQuestion);
+        return this.concluding('stills', random, (scene) => drawQuestion(scene, random, comparingQuestions));
       case 'conclude clip':
-        return this.concluding('clips', random, drawClipQuestion);
+        return this.concluding('clips', random, (scene) => drawClipQuestion(scene, random));
       case 'rewrite clip': {
         const scene = drawTrainingScene('clips', random);
         return this.answering(rewriting(variedClipCaption(scene, random), fullClipCaption(scene)));
@@ -213,23 +215,24 @@ export class DocumentStream {
   }
 
   private answering(turns: readonly ConversationTurn[]): TokenDocument {
-    return this.weighted(conversationSample(turns, this.text));
+    return this.weighted(conversationSample(turns, this.text), this.options.answerWeight);
   }
 
-  private weighted({ ids, labels }: Sample): TokenDocument {
-    return { ids, labels, weights: new Float32Array(ids.length).fill(this.options.answerWeight) };
+  private weighted({ ids, labels }: Sample, weight: number): TokenDocument {
+    return { ids, labels, weights: new Float32Array(ids.length).fill(weight) };
   }
 
-  /** Questions about scenes that are not shown, each about another: only what stands behind the things is learned. */
-  private concluding(
-    kind: CorpusKind,
-    random: SeededRandom,
-    ask: (scene: Scene, random: SeededRandom) => Question,
-  ): TokenDocument {
+  /**
+   * Questions about scenes that are not shown, each about another: only what stands behind the things is learned. Often
+   * there are fewer things than pictures have: comparing is learned with one first.
+   */
+  private concluding(kind: CorpusKind, random: SeededRandom, ask: (scene: Scene) => Question): TokenDocument {
     const turns: ConversationTurn[] = [];
     while (turns.length < 2 * this.options.conclusions) {
-      const scene = drawTrainingScene(kind, random);
-      const question = ask(scene, random);
+      const { objects, ...rest } = drawTrainingScene(kind, random);
+      const scene = { ...rest, objects: objects.slice(0, 1 + random.integer(objects.length)) };
+      if (splitOf(scene) !== 'seen') continue;
+      const question = ask(scene);
       const answer = reasonedAnswer(scene, question);
       if (answer === question.answer) continue;
       turns.push({ role: 'user', text: question.question }, { role: 'assistant', text: ` ${answer}` });
@@ -237,13 +240,13 @@ export class DocumentStream {
     const { ids, labels } = conversationSample(turns, this.text);
     const colon = this.text.encode('left:').at(-1);
     let concludes = false;
-    const learned = [...labels];
-    for (let at = learned.length - 1; at >= 0; at--) {
-      if (learned[at] === this.text.special.eos) concludes = true;
-      else if (learned[at] === colon) concludes = false;
-      if (!concludes) learned[at] = ignoreIndex;
-    }
-    return this.weighted({ ids, labels: learned });
+    const learned = labels.map((label) => {
+      const kept = concludes ? label : ignoreIndex;
+      if (label === colon) concludes = true;
+      if (label === this.text.special.eos) concludes = false;
+      return kept;
+    });
+    return this.weighted({ ids, labels: learned }, this.options.conclusionWeight);
   }
 
   private caption(

@@ -100,8 +100,9 @@ const documents = {
   beginWeight: 3,
   textWeight: 0.1,
   questions: 2,
-  conclusions: 5,
+  conclusions: 1,
   answerWeight: 2,
+  conclusionWeight: 6,
 };
 
 /** Pre-training, stage 1: text and pictures. */
@@ -160,16 +161,16 @@ const understandInstructions: LanguageStage = {
     ...documents,
     mixture: {
       draw: 0.42,
-      ask: 0.2,
+      ask: 0.25,
       compare: 0.02,
       tell: 0.04,
       rewrite: 0.12,
-      conclude: 0.12,
+      conclude: 0.4,
       film: 0.15,
       'ask clip': 0.05,
       'tell clip': 0.02,
       'rewrite clip': 0.03,
-      'conclude clip': 0.02,
+      'conclude clip': 0.06,
     },
   },
   seedOffset: 4,

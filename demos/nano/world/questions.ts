@@ -27,10 +27,20 @@ const stillQuestions = [
   ...(['is there', 'is there', 'is there', 'relation', 'relation'] as const),
 ];
 
-/** A question about a still scene with its one right answer. */
-export function drawQuestion(scene: Scene, random: SeededRandom): Question {
+/** Of questions about things that are only named: what is looked up is learned soon, what is compared and counted is not. */
+export const comparingQuestions: readonly QuestionType[] = [
+  ...(['is there', 'is there', 'is there', 'is there', 'how many', 'how many', 'how many'] as const),
+  ...(['relation', 'relation', 'relation', 'color', 'what', 'where'] as const),
+];
+
+/** A question about a still scene with its one right answer, of these types, each as often as it stands there. */
+export function drawQuestion(
+  scene: Scene,
+  random: SeededRandom,
+  types: readonly QuestionType[] = stillQuestions,
+): Question {
   for (;;) {
-    const type = random.pick(stillQuestions);
+    const type = random.pick(types);
     const question = ask(type, scene, random);
     if (question !== undefined) return { type, ...question };
   }
@@ -138,13 +148,21 @@ function motionQuestion(thing: SceneObject, random: SeededRandom): { question: s
 
 /**
  * An answer as the nano model is taught to give it: first what it sees, then what follows from that (chain of thought, Wei et
- * al. 2022, arXiv 2201.11903): "a red car at the top left, a star at the bottom right: no". Reading a picture and comparing
- * words are learned apart so; "yes" or "no" alone teaches neither.
+ * al. 2022, arXiv 2201.11903): "a red car at the top left, a star at the bottom right: two". Before a yes or no what is asked
+ * about is looked up: "...: star at the bottom right: yes", "...: cat: no". A transformer looks up what followed a word long
+ * before it learns whether two words are the same.
  */
 export function reasonedAnswer(scene: Scene, { question, answer }: Pick<Question, 'question' | 'answer'>): string {
   if (question === backgroundQuestion) return answer;
   const moves = scene.objects.some(({ motion }) => motion !== undefined);
-  return `${moves ? thingsInMotion(scene) : thingsInPlaces(scene)}: ${answer}`;
+  const seen = moves ? thingsInMotion(scene) : thingsInPlaces(scene);
+  if (answer !== 'yes' && answer !== 'no') return `${seen}: ${answer}`;
+  const asked = question.split(/\W+/).filter((word) => nouns.some((noun) => noun === word));
+  const found = asked.map((noun) => {
+    const thing = seen.split(', ').find((each) => each.split(' ').includes(noun));
+    return thing === undefined ? noun : thing.slice(thing.indexOf(noun));
+  });
+  return `${seen}: ${found.join(', ')}: ${answer}`;
 }
 
 /** What an answer comes to: all of it, or what stands behind the things that were named first. */
