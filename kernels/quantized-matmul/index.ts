@@ -98,11 +98,11 @@ export function offersFusedQuantizedMatmul(traits: KernelTraits, rows: number): 
 }
 
 /**
- * Whether {@link quantizedMatmul} should apply a norm itself. On software adapters reading the gains costs what reading
- * another row of x does: too much beside a single row, and for nothing where a norm before has many rows to work on.
+ * Whether {@link quantizedMatmul} should apply a norm itself. On software adapters reading the gains costs about what reading
+ * another row of x does (docs/architecture.md has the times), so there only the two rows of a guided step do.
  */
 export function paysNormedQuantizedMatmul(traits: KernelTraits, rows: number): boolean {
-  return rows <= maxRows && (rows > 1 || !traits.software);
+  return traits.software ? rows === 2 : rows <= maxRows;
 }
 
 /**
