@@ -12,7 +12,7 @@ import {
   type WeightBinding,
 } from '../models/transformer/weights.js';
 import { quantizedEmbedding } from '../ops/embedding.js';
-import { gatedQuantizedLinear } from '../ops/gated-linear.js';
+import { fusedQuantizedLinear } from '../ops/fused-linear.js';
 import { quantizedLinear } from '../ops/quantized-linear.js';
 import { ParameterStore } from '../parameters.js';
 import { copyTensor, type GpuTensor } from '../tensor.js';
@@ -218,7 +218,7 @@ export class QuantizedParameters implements WeightBinding {
       return quantizedLinear(graph, x, quantizedTensors(graph, rows ? quantizedRows(weight, rows) : weight));
     };
     const apart = productsApart(graph, linear);
-    const isPacked = (name: string): boolean => this.weights.has(name);
+    const anyPacked = (names: readonly string[]): boolean => names.some((name) => this.weights.has(name));
     return {
       parameter: plain.parameter,
       embed: (ids, paddingId) => {
@@ -230,12 +230,17 @@ export class QuantizedParameters implements WeightBinding {
       joined: (names, x) => {
         const whole = this.whole.get(names.join());
         if (whole) return quantizedLinear(graph, x, quantizedTensors(graph, whole));
-        return (names.some(isPacked) ? apart : plain).joined(names, x);
+        return anyPacked(names) ? apart(names, x) : plain.joined(names, x);
       },
-      gated: (names, x) => {
-        const whole = this.whole.get(names.join());
-        if (whole) return gatedQuantizedLinear(graph, x, quantizedTensors(graph, whole));
-        return (names.some(isPacked) ? apart : plain).gated(names, x);
+      fused: (names, x, fusion, rows) => {
+        const whole = (names.length > 1 ? this.whole : this.weights).get(names.join());
+        if (whole === undefined) return anyPacked(names) ? undefined : plain.fused(names, x, fusion, rows);
+        return fusedQuantizedLinear(
+          graph,
+          x,
+          quantizedTensors(graph, rows ? quantizedRows(whole, rows) : whole),
+          fusion,
+        );
       },
       trained: () => [],
     };

@@ -1,3 +1,4 @@
+import { expectShape } from '../core/checks.js';
 import { defineKernel, shapeError, type KernelCall } from '../core/define.js';
 import {
   bytesPerElement,
@@ -10,7 +11,8 @@ import {
 } from '../core/types.js';
 import { transpose } from '../permute/index.js';
 import { sumSlabs } from '../reduce/index.js';
-import gatedSource from './gated.wgsl';
+import { fewRowsPrelude, fusedCall, type Fusion } from './few-rows.js';
+import fewRowsSource from './few-rows.wgsl';
 import rowsSource from './rows.wgsl';
 import rowsSubgroupSource from './rows-subgroup.wgsl';
 import softwareSource from './software.wgsl';
@@ -20,32 +22,29 @@ import softwareRowsBroadcastSource from './software-rows-broadcast.wgsl';
 import tileSource from './tile.wgsl';
 
 const aliases = { TypeA: 'f32', TypeB: 'f32', TypeOut: 'f32' } as const;
-const rowConstants = { ROWS: 1, GATED: 0 } as const;
+const rowsPrelude = {
+  aliases: { ...aliases, ...fewRowsPrelude.aliases },
+  constants: { ROWS: 1, ...fewRowsPrelude.constants },
+};
+const rowsSubgroupPrelude = { ...rowsPrelude, enable: ['subgroups'] };
 const tileKernel = defineKernel('matmul-tile', tileSource, { aliases });
 const softwareKernel = defineKernel('matmul-software', softwareSource, { aliases });
 const softwareBroadcastKernel = defineKernel('matmul-software-broadcast', softwareBroadcastSource, {
   aliases,
   enable: ['subgroups'],
 });
-const softwareRowsKernel = defineKernel('matmul-software-rows', gatedSource + softwareRowsSource, {
-  aliases,
-  constants: rowConstants,
-});
+const softwareRowsKernel = defineKernel('matmul-software-rows', fewRowsSource + softwareRowsSource, rowsPrelude);
 const softwareRowsBroadcastKernel = defineKernel(
   'matmul-software-rows-broadcast',
-  gatedSource + softwareRowsBroadcastSource,
-  {
-    aliases,
-    constants: rowConstants,
-    enable: ['subgroups'],
-  },
+  fewRowsSource + softwareRowsBroadcastSource,
+  rowsSubgroupPrelude,
 );
-const rowsKernel = defineKernel('matmul-rows', gatedSource + rowsSource, { aliases, constants: rowConstants });
-const rowsSubgroupKernel = defineKernel('matmul-rows-subgroup', gatedSource + rowsSubgroupSource, {
-  aliases,
-  constants: rowConstants,
-  enable: ['subgroups'],
-});
+const rowsKernel = defineKernel('matmul-rows', fewRowsSource + rowsSource, rowsPrelude);
+const rowsSubgroupKernel = defineKernel(
+  'matmul-rows-subgroup',
+  fewRowsSource + rowsSubgroupSource,
+  rowsSubgroupPrelude,
+);
 
 /** Products of at most this many rows read B once and never tile: decoding one or a few tokens. */
 const maxRows = 8;
@@ -178,34 +177,33 @@ export function matmul<T extends Operand>(traits: KernelTraits, args: MatmulArgu
   ];
 }
 
-/** Whether {@link gatedMatmul} has a kernel for so many rows of so many inputs. */
-export function offersGatedMatmul(traits: KernelTraits, rows: number, inputs: number): boolean {
-  return rows <= maxRows && (traits.software || inputs % 4 === 0);
+/** Whether {@link fusedMatmul} has a kernel for so many rows of so many inputs. */
+export function offersFusedMatmul(rows: number, inputs: number): boolean {
+  return rows <= maxRows && inputs % 4 === 0;
 }
 
 /**
- * SwiGLU (Shazeer 2020, arXiv 2002.05202) of two products with one input: out = silu(x Gt) * (x Ut) with f32 accumulation,
- * for the few rows that {@link offersGatedMatmul}.
+ * out = x Wt with f32 accumulation, gated, normed or added to, for the few rows that {@link offersFusedMatmul}.
  *
  * @param args.x [m, depth]. f32 or f16.
- * @param args.weight [2 n, depth]: the rows of G, then those of U. f32 or f16.
+ * @param args.weight [n, depth], or [2 n, depth] of a gated product. f32 or f16.
  * @param args.out [m, n]. f32 or f16.
  * @throws Emu3Error `shape` when the operands do not fit each other or m is too large.
  */
-export function gatedMatmul<T extends Operand>(
+export function fusedMatmul<T extends Operand>(
   traits: KernelTraits,
-  { x, weight, out }: { x: T; weight: T; out: T },
+  { x, weight, out, ...fusion }: { x: T; weight: T; out: T } & Fusion<T>,
 ): KernelCall<T> {
-  const both = sizesOf({ a: x, b: weight, transposeB: true });
-  const sizes = { ...both, n: both.n / 2 };
+  const whole = sizesOf({ a: x, b: weight, transposeB: true });
+  const sizes = fusion.gated ? { ...whole, n: whole.n / 2 } : whole;
   const { batch, m, n, depth } = sizes;
-  const fits = batch === 1 && both.n % 2 === 0 && out.shape.length === 2 && out.shape[0] === m && out.shape[1] === n;
-  if (!fits || !offersGatedMatmul(traits, m, depth)) {
-    throw shapeError('matmul', `x [${x.shape}] and weight [${weight.shape}] do not make a gated [${out.shape}]`);
+  if (batch !== 1 || !Number.isInteger(n) || !offersFusedMatmul(m, depth)) {
+    throw shapeError('matmul', `x [${x.shape}] and weight [${weight.shape}] do not make a fused product`);
   }
+  expectShape('matmul', 'out', out, [m, n]);
   const operands = { a: x, b: weight, out, transposeA: false, transposeB: true };
-  const call = fewRows(traits, operands, sizes, traits.software ? 'software-rows' : 'rows', true);
-  return { ...call, ...cost(both, operands) };
+  const call = fewRows(traits, operands, sizes, traits.software ? 'software-rows' : 'rows', fusion);
+  return { ...call, ...cost(whole, operands) };
 }
 
 interface Operands<T extends Operand> {
@@ -280,30 +278,31 @@ function fewRows<T extends Operand>(
   operands: Operands<T>,
   sizes: Sizes,
   file: 'software-rows' | 'rows',
-  gated = false,
+  fusion: Fusion<T> = {},
 ): KernelCall<T> {
   const { a, b, out, transposeA, transposeB } = operands;
   const { m, n, depth } = sizes;
   // A thread's four columns are four outputs, or two gates and two ups.
-  const outputs = gated ? 2 : 4;
+  const outputs = fusion.gated ? 2 : 4;
+  const fused = fusedCall('matmul', a, out, fusion);
   const shared = {
-    aliases: typesOf(operands),
-    constants: { ROWS: m, GATED: Number(gated) },
-    bindings: { a, b, out },
+    aliases: { ...typesOf(operands), ...fused.aliases },
+    constants: { ROWS: m, ...fused.constants },
+    bindings: { a, b, out, ...fused.bindings },
     ...cost(sizes, operands),
   };
   if (file === 'software-rows') {
     return (traits.subgroups ? softwareRowsBroadcastKernel : softwareRowsKernel).call({
       ...shared,
       overrides: { LANES: softwareLanes },
-      params: { n, depth, ...strides(sizes, transposeA, transposeB) },
+      params: { n, depth, ...strides(sizes, transposeA, transposeB), ...fused.params },
       grid: linearGrid(divideRoundUp(n, outputs * softwareLanes)),
     });
   }
   return (traits.subgroups ? rowsSubgroupKernel : rowsKernel).call({
     ...shared,
     overrides: { WORKGROUP_SIZE: 64 },
-    params: { n, depthOfFours: depth / 4 },
+    params: { n, depthOfFours: depth / 4, ...fused.params },
     grid: linearGrid(divideRoundUp(n, outputs)),
   });
 }

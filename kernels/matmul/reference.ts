@@ -1,3 +1,6 @@
+import { rmsNormReference } from '../rms-norm/reference.js';
+import { swigluReference } from '../swiglu/reference.js';
+
 export interface MatmulSizes {
   /** Number of independent products; default 1. */
   batch?: number;
@@ -31,4 +34,25 @@ export function matmulReference(a: ArrayLike<number>, b: ArrayLike<number>, size
     }
   }
   return out;
+}
+
+/** What a fused product does besides multiplying, in double precision; see `Fusion`. */
+export interface FusionReference {
+  gated?: boolean;
+  norm?: { gain: Float64Array; epsilon: number };
+  addend?: Float64Array;
+}
+
+/** out = addend + gated(norm(x) Wt) for x [m, depth] and a weight of n rows, twice as many as outputs where it is gated. */
+export function fusedReference(
+  x: Float64Array,
+  weight: ArrayLike<number>,
+  { m, n, depth }: { m: number; n: number; depth: number },
+  { gated = false, norm, addend }: FusionReference,
+): Float64Array {
+  const read = norm ? rmsNormReference(x, norm.gain, norm.epsilon) : x;
+  const products = matmulReference(read, weight, { m, n, depth, transposeB: true });
+  const half = (first: number): Float64Array => products.filter((_, at) => at % n >= first && at % n < first + n / 2);
+  const outputs = gated ? swigluReference(half(0), half(n / 2)) : products;
+  return outputs.map((value, at) => value + (addend?.[at] ?? 0));
 }

@@ -1,6 +1,6 @@
 // out[M,N] = A . B for M <= 8 rows, for software adapters with subgroups of 4 lanes or more: the decode path, where B is
 // read once and is nearly all the traffic.
-// With GATED = 1 out = silu(A . gate) * (A . up) for B of both side by side: SwiGLU.
+// With GATED = 1 out = silu(A . gate) * (A . up) for B of both side by side: SwiGLU. NORMED and ADDEND: see few-rows.wgsl.
 // Grid: (outputs / (4*LANES), or / (2*LANES) with GATED, spread over x and y). Tile: ROWS x 4 columns a thread, lanes along N.
 // A lane walks down its own columns; runs of four consecutive k keep a row of a transposed B in the nearest cache.
 // Four lanes load four consecutive k of a row of A and hand them round by broadcasts: one load in place of four.
@@ -14,6 +14,7 @@ struct Params {
   depthStrideA: u32,
   depthStrideB: u32,
   columnStrideB: u32,
+  epsilon: f32,
 }
 
 @group(0) @binding(0) var<storage, read> a: array<TypeA>;
@@ -31,6 +32,16 @@ fn loadB(index: u32) -> vec4f {
   );
 }
 
+// What the first four lanes have.
+fn ofFour(mine: f32) -> vec4f {
+  return vec4f(
+    subgroupBroadcast(mine, 0u),
+    subgroupBroadcast(mine, 1u),
+    subgroupBroadcast(mine, 2u),
+    subgroupBroadcast(mine, 3u),
+  );
+}
+
 @compute @workgroup_size(LANES)
 fn main(
   @builtin(workgroup_id) workgroupId: vec3u,
@@ -43,8 +54,10 @@ fn main(
   var index1 = columns.y;
   var index2 = columns.z;
   var index3 = columns.w;
-  let startA = (lane & 3u) * params.depthStrideA;
+  let quad = lane & 3u;
+  let startA = quad * params.depthStrideA;
   var sums: array<vec4f, ROWS>;
+  var squares: array<f32, ROWS>;
 
   let depthOfFours = params.depth & ~3u;
   var k = 0u;
@@ -53,14 +66,11 @@ fn main(
     let b1 = loadB(index1);
     let b2 = loadB(index2);
     let b3 = loadB(index3);
+    let ownGain = gainAt(k / 4u, quad);
     for (var row = 0u; row < ROWS; row++) {
-      let mine = f32(a[startA + row * params.rowStrideA + k * params.depthStrideA]);
-      let values = vec4f(
-        subgroupBroadcast(mine, 0u),
-        subgroupBroadcast(mine, 1u),
-        subgroupBroadcast(mine, 2u),
-        subgroupBroadcast(mine, 3u),
-      );
+      let input = f32(a[startA + row * params.rowStrideA + k * params.depthStrideA]);
+      let values = ofFour(input * ownGain);
+      if (NORMED == 1u) { squares[row] += input * input; }
       sums[row] += vec4f(dot(values, b0), dot(values, b1), dot(values, b2), dot(values, b3));
     }
     index0 += 4u * params.depthStrideB;
@@ -68,6 +78,7 @@ fn main(
     index2 += 4u * params.depthStrideB;
     index3 += 4u * params.depthStrideB;
   }
+  // Normed products end before.
   for (; k < params.depth; k++) {
     let values = vec4f(f32(b[index0]), f32(b[index1]), f32(b[index2]), f32(b[index3]));
     for (var row = 0u; row < ROWS; row++) {
@@ -80,10 +91,10 @@ fn main(
   }
 
   for (var row = 0u; row < ROWS; row++) {
-    let results = outputsOf(sums[row]);
+    let results = outputsOf(sums[row], dot(ofFour(squares[row]), vec4f(1.0)), params.depth);
     for (var j = 0u; j < OUTPUTS; j++) {
       let outColumn = column + j * LANES;
-      if (outColumn < params.n) { out[row * params.n + outColumn] = TypeOut(results[j]); }
+      if (outColumn < params.n) { store(row * params.n + outColumn, results[j]); }
     }
   }
 }

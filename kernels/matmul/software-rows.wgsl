@@ -1,5 +1,5 @@
 // out[M,N] = A . B for M <= 8 rows, for software adapters: the decode path, where B is read once and is nearly all the traffic.
-// With GATED = 1 out = silu(A . gate) * (A . up) for B of both side by side: SwiGLU.
+// With GATED = 1 out = silu(A . gate) * (A . up) for B of both side by side: SwiGLU. NORMED and ADDEND: see few-rows.wgsl.
 // Grid: (outputs / (4*LANES), or / (2*LANES) with GATED, spread over x and y). Tile: ROWS x 4 columns a thread, lanes along N.
 // A lane walks down its own columns; runs of four consecutive k keep a row of a transposed B in the nearest cache.
 // Workgroup memory: none. Bytes: B once, A once per column tile, out once. Flops: 2 M N K.
@@ -12,6 +12,7 @@ struct Params {
   depthStrideA: u32,
   depthStrideB: u32,
   columnStrideB: u32,
+  epsilon: f32,
 }
 
 @group(0) @binding(0) var<storage, read> a: array<TypeA>;
@@ -51,6 +52,7 @@ fn main(
   var index2 = columns.z;
   var index3 = columns.w;
   var sums: array<vec4f, ROWS>;
+  var squares: array<f32, ROWS>;
 
   let depthOfFours = params.depth & ~3u;
   var k = 0u;
@@ -59,8 +61,11 @@ fn main(
     let b1 = loadB(index1);
     let b2 = loadB(index2);
     let b3 = loadB(index3);
+    let gains = gainsAt(k / 4u);
     for (var row = 0u; row < ROWS; row++) {
-      let values = loadA(row * params.rowStrideA + k * params.depthStrideA);
+      let inputs = loadA(row * params.rowStrideA + k * params.depthStrideA);
+      let values = inputs * gains;
+      squares[row] += squaresOf(inputs);
       sums[row] += vec4f(dot(values, b0), dot(values, b1), dot(values, b2), dot(values, b3));
     }
     index0 += 4u * params.depthStrideB;
@@ -68,6 +73,7 @@ fn main(
     index2 += 4u * params.depthStrideB;
     index3 += 4u * params.depthStrideB;
   }
+  // Normed products end before.
   for (; k < params.depth; k++) {
     let values = vec4f(f32(b[index0]), f32(b[index1]), f32(b[index2]), f32(b[index3]));
     for (var row = 0u; row < ROWS; row++) {
@@ -80,10 +86,10 @@ fn main(
   }
 
   for (var row = 0u; row < ROWS; row++) {
-    let results = outputsOf(sums[row]);
+    let results = outputsOf(sums[row], squares[row], params.depth);
     for (var j = 0u; j < OUTPUTS; j++) {
       let outColumn = column + j * LANES;
-      if (outColumn < params.n) { out[row * params.n + outColumn] = TypeOut(results[j]); }
+      if (outColumn < params.n) { store(row * params.n + outColumn, results[j]); }
     }
   }
 }

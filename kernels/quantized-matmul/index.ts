@@ -13,7 +13,8 @@ import {
   type KernelTraits,
   type Operand,
 } from '../core/index.js';
-import gatedSource from '../matmul/gated.wgsl';
+import { fewRowsPrelude, fusedCall, type Fusion } from '../matmul/few-rows.js';
+import fewRowsSource from '../matmul/few-rows.wgsl';
 import { quantizedSizes, type QuantizedOperands } from '../quantize/format.js';
 import gradientSoftwareSource from './gradient-software.wgsl';
 import gradientTileSource from './gradient-tile.wgsl';
@@ -24,25 +25,27 @@ import softwareRowsBroadcastSource from './software-rows-broadcast.wgsl';
 import tileSource from './tile.wgsl';
 
 const aliases = { TypeX: 'f32', TypeOut: 'f32' } as const;
-const rowConstants = { BITS: 4, ROWS: 1, GATED: 0 } as const;
-const rowsPrelude = { aliases, constants: rowConstants };
+const rowsPrelude = {
+  aliases: { ...aliases, ...fewRowsPrelude.aliases },
+  constants: { BITS: 4, ROWS: 1, ...fewRowsPrelude.constants },
+};
 const subgroupPrelude = { ...rowsPrelude, enable: ['subgroups'] };
 const tilePrelude = { aliases, constants: { BITS: 4 } };
-const rowsKernel = defineKernel('quantized-matmul-rows', gatedSource + rowsSource, rowsPrelude);
+const rowsKernel = defineKernel('quantized-matmul-rows', fewRowsSource + rowsSource, rowsPrelude);
 const rowsSubgroupKernel = defineKernel(
   'quantized-matmul-rows-subgroup',
-  gatedSource + rowsSubgroupSource,
+  fewRowsSource + rowsSubgroupSource,
   subgroupPrelude,
 );
 const tileKernel = defineKernel('quantized-matmul-tile', tileSource, tilePrelude);
 const softwareRowsKernel = defineKernel(
   'quantized-matmul-software-rows',
-  gatedSource + softwareRowsSource,
+  fewRowsSource + softwareRowsSource,
   rowsPrelude,
 );
 const softwareRowsBroadcastKernel = defineKernel(
   'quantized-matmul-software-rows-broadcast',
-  gatedSource + softwareRowsBroadcastSource,
+  fewRowsSource + softwareRowsBroadcastSource,
   subgroupPrelude,
 );
 const gradientTileKernel = defineKernel('quantized-matmul-gradient-tile', gradientTileSource, tilePrelude);
@@ -89,62 +92,74 @@ function rowBlocks(kernel: string, m: number): { rows: number; blocks: number } 
   return { rows, blocks };
 }
 
-/** Whether {@link quantizedMatmul} can be gated for so many rows. */
-export function offersGatedQuantizedMatmul(traits: KernelTraits, rows: number): boolean {
+/** Whether {@link quantizedMatmul} can be gated, normed and added to for so many rows. */
+export function offersFusedQuantizedMatmul(traits: KernelTraits, rows: number): boolean {
   return traits.software || rows <= maxRows;
 }
 
 /**
+ * Whether {@link quantizedMatmul} should apply a norm itself. On software adapters reading the gains costs about what reading
+ * another row of x does (docs/architecture.md has the times), so there only the two rows of a guided step do.
+ */
+export function paysNormedQuantizedMatmul(traits: KernelTraits, rows: number): boolean {
+  return traits.software ? rows === 2 : rows <= maxRows;
+}
+
+/**
  * out = x Wt for a packed weight W [N, K] with f32 accumulation: x [M, K] and out [M, N], f32 or f16. Up to 8 rows read
- * the weight once; equal calls give equal bits.
+ * the weight once; equal calls give equal bits. Gated (out is [M, N / 2] then), normed and added to for as many rows as
+ * {@link offersFusedQuantizedMatmul}.
  *
- * @param args.gated W holds the rows of a gate G and then those of U, and out [M, N / 2] = silu(x Gt) * (x Ut): SwiGLU
- *   (Shazeer 2020, arXiv 2002.05202). For as many rows as {@link offersGatedQuantizedMatmul}.
  * @throws Emu3Error `shape` when the operands do not fit each other, `dtype` when x or out is not floating point.
  */
 export function quantizedMatmul<T extends Operand>(
   traits: KernelTraits,
-  args: { x: T; weight: QuantizedOperands<T>; out: T; gated?: boolean },
+  { x, weight, out, ...fusion }: { x: T; weight: QuantizedOperands<T>; out: T } & Fusion<T>,
 ): KernelCall<T> {
-  const { x, weight, out, gated = false } = args;
   const name = 'quantized-matmul';
   const sizes = sizesOf(name, weight, x, 'x', 'k');
   const { m, bits, groups, scaleWords } = sizes;
-  if (gated && (sizes.n % 2 !== 0 || !offersGatedQuantizedMatmul(traits, m))) {
-    throw shapeError(name, `${m} rows by ${sizes.n} outputs cannot be gated`);
-  }
-  const n = gated ? sizes.n / 2 : sizes.n;
   // A thread's four products are four outputs, or two gates and two ups.
-  const share = gated ? 2 : 1;
-  const GATED = Number(gated);
+  const share = fusion.gated ? 2 : 1;
+  const n = sizes.n / share;
+  const isFused = fusion.gated === true || fusion.norm !== undefined || fusion.addend !== undefined;
+  if (!Number.isInteger(n) || (isFused && !offersFusedQuantizedMatmul(traits, m))) {
+    throw shapeError(name, `${m} rows by ${sizes.n} outputs cannot be gated, normed or added to`);
+  }
   expectShape(name, 'out', out, [m, n]);
+  const bindings = { x, data: weight.data, scales: weight.scales, out };
+  const aliasesOf = typesOf(name, x, out);
+  const work = cost(sizes, x, out);
+  const fused = fusedCall(name, x, out, fusion);
   const shared = {
-    aliases: typesOf(name, x, out),
-    bindings: { x, data: weight.data, scales: weight.scales, out },
-    ...cost(sizes, x, out),
+    aliases: { ...aliasesOf, ...fused.aliases },
+    bindings: { ...bindings, ...fused.bindings },
+    ...work,
   };
   if (traits.software) {
     const { rows, blocks } = rowBlocks(name, m);
     const [gridX, gridY] = linearGrid(divideRoundUp(n * share, 4 * softwareLanes));
     return (traits.subgroups ? softwareRowsBroadcastKernel : softwareRowsKernel).call({
       ...shared,
-      constants: { BITS: bits, ROWS: rows, GATED },
+      constants: { BITS: bits, ROWS: rows, ...fused.constants },
       overrides: { LANES: softwareLanes },
-      params: { m, n, groups, scaleWords },
+      params: { m, n, groups, scaleWords, ...fused.params },
       grid: [gridX, gridY, blocks],
     });
   }
   if (m <= maxRows) {
     return (traits.subgroups ? rowsSubgroupKernel : rowsKernel).call({
       ...shared,
-      constants: { BITS: bits, ROWS: m <= 2 ? m : m <= 4 ? 4 : maxRows, GATED },
+      constants: { BITS: bits, ROWS: m <= 2 ? m : m <= 4 ? 4 : maxRows, ...fused.constants },
       overrides: { WORKGROUP_SIZE: traits.subgroups ? 128 : 64 },
-      params: { m, n, vectors: (groups * bits) / 4, scaleWords },
+      params: { m, n, vectors: (groups * bits) / 4, scaleWords, ...fused.params },
       grid: linearGrid(divideRoundUp(n * share, traits.subgroups ? 16 : 4)),
     });
   }
   return tileKernel.call({
-    ...shared,
+    aliases: aliasesOf,
+    bindings,
+    ...work,
     constants: { BITS: bits },
     params: { m, n, groups, scaleWords },
     grid: linearGrid(divideRoundUp(m, 64) * divideRoundUp(n, 64)),

@@ -1,6 +1,6 @@
 // out[M,N] = x . Wt for M <= ROWS rows, ROWS at most 8, and a packed weight W[N,K] (kernels/quantize), for GPUs with subgroups: the
 // decode path, bound by reading the weight.
-// With GATED = 1 out = silu(x . gate) * (x . up) for W of the rows of both, one behind the other: SwiGLU.
+// With GATED = 1 out = silu(x . gate) * (x . up) for W of the rows of both, one behind the other: SwiGLU. NORMED and ADDEND: see matmul/few-rows.wgsl.
 // Grid: (outputs / 16, or / 8 with GATED, spread over x and y). A subgroup makes ROWS x 4 sums alone, so nothing waits at a barrier: its
 // lanes lie along K and load 128 bits of each of four rows of W, neighbours next to each other. A row of x that was
 // loaded serves four outputs, a level that was unpacked ROWS rows.
@@ -15,6 +15,7 @@ struct Params {
   // Vectors of 128 bits in a row of the weight: a group each (q4), half a group (q8).
   vectors: u32,
   scaleWords: u32,
+  epsilon: f32,
 }
 
 @group(0) @binding(0) var<storage, read> x: array<vec4<TypeX>>;
@@ -52,29 +53,33 @@ fn scaleOf(row: u32, group: u32) -> f32 {
 }
 
 // Adds four inputs times their levels, for the four outputs whose bits are given. Rows past the end repeat the last one.
-fn addFour(sums: ptr<function, array<vec4f, ROWS>>, at: u32, bits0: vec4u, bits1: vec4u, bits2: vec4u, bits3: vec4u) {
+fn addFour(sums: ptr<function, array<vec4f, ROWS>>, squares: ptr<function, array<f32, ROWS>>, at: u32, bits0: vec4u, bits1: vec4u, bits2: vec4u, bits3: vec4u) {
   let levels0 = levelsOf(bits0);
   let levels1 = levelsOf(bits1);
   let levels2 = levelsOf(bits2);
   let levels3 = levelsOf(bits3);
+  let gains = PLACE * gainsAt(at);
   for (var row = 0u; row < ROWS; row++) {
-    let values = vec4f(x[min(row, params.m - 1u) * params.vectors * FOURS + at]) * PLACE;
+    let inputs = vec4f(x[min(row, params.m - 1u) * params.vectors * FOURS + at]);
+    let values = inputs * gains;
+    (*squares)[row] += squaresOf(inputs);
     (*sums)[row] += vec4f(dot(values, levels0), dot(values, levels1), dot(values, levels2), dot(values, levels3));
   }
 }
 
 // The same word of four outputs: eight or four inputs.
-fn addWord(sums: ptr<function, array<vec4f, ROWS>>, at: u32, words: vec4u) {
+fn addWord(sums: ptr<function, array<vec4f, ROWS>>, squares: ptr<function, array<f32, ROWS>>, at: u32, words: vec4u) {
   if (BITS == 4u) {
-    addFour(sums, at, vec4u(words.x), vec4u(words.y), vec4u(words.z), vec4u(words.w));
+    addFour(sums, squares, at, vec4u(words.x), vec4u(words.y), vec4u(words.z), vec4u(words.w));
     let high = words >> vec4u(16u);
-    addFour(sums, at + 1u, vec4u(high.x), vec4u(high.y), vec4u(high.z), vec4u(high.w));
+    addFour(sums, squares, at + 1u, vec4u(high.x), vec4u(high.y), vec4u(high.z), vec4u(high.w));
   } else {
     // Two's complement to level + 128.
     let low = words ^ vec4u(0x80808080u);
     let high = low >> vec4u(16u);
     addFour(
       sums,
+      squares,
       at,
       vec4u(low.xx, high.xx),
       vec4u(low.yy, high.yy),
@@ -84,10 +89,10 @@ fn addWord(sums: ptr<function, array<vec4f, ROWS>>, at: u32, words: vec4u) {
   }
 }
 
-fn addVector(sums: ptr<function, array<vec4f, ROWS>>, at: u32, b0: vec4u, b1: vec4u, b2: vec4u, b3: vec4u) {
+fn addVector(sums: ptr<function, array<vec4f, ROWS>>, squares: ptr<function, array<f32, ROWS>>, at: u32, b0: vec4u, b1: vec4u, b2: vec4u, b3: vec4u) {
   // A loop, which compilers unroll while its body is small: four copies of one for eight rows compile for seconds.
   for (var i = 0u; i < 4u; i++) {
-    addWord(sums, at + i * FOURS / 4u, vec4u(b0[i], b1[i], b2[i], b3[i]));
+    addWord(sums, squares, at + i * FOURS / 4u, vec4u(b0[i], b1[i], b2[i], b3[i]));
   }
 }
 
@@ -104,6 +109,7 @@ fn main(
   let productsATurn = max(WORKGROUP_SIZE / subgroupSize, 1u) * 4u;
   // Set to 0 by hand below: declared in the loop, they kept old values on lavapipe (Mesa 25.0.7).
   var sums: array<vec4f, ROWS>;
+  var squares: array<f32, ROWS>;
   var groupSums: array<vec4f, ROWS>;
   for (var turn = 0u; turn < PRODUCTS; turn += productsATurn) {
     let slot = turn + thread / subgroupSize * 4u;
@@ -121,6 +127,7 @@ fn main(
         );
         addVector(
           &groupSums,
+          &squares,
           vector * FOURS,
           data[columns.x * params.vectors + vector],
           data[columns.y * params.vectors + vector],
@@ -134,15 +141,16 @@ fn main(
       }
     }
     for (var row = 0u; row < ROWS; row++) {
-      let results = outputsOf(subgroupAdd(sums[row]));
+      let results = outputsOf(subgroupAdd(sums[row]), subgroupAdd(squares[row]), 4u * params.vectors * FOURS);
       sums[row] = vec4f();
+      squares[row] = 0.0;
       if (busy && lane == 0u && row < params.m) {
         let index = row * params.n + column;
-        out[index] = TypeOut(results.x);
-        if (column + 1u < params.n) { out[index + 1u] = TypeOut(results.y); }
+        store(index, results.x);
+        if (column + 1u < params.n) { store(index + 1u, results.y); }
         if (GATED == 0u) {
-          if (column + 2u < params.n) { out[index + 2u] = TypeOut(results.z); }
-          if (column + 3u < params.n) { out[index + 3u] = TypeOut(results.w); }
+          if (column + 2u < params.n) { store(index + 2u, results.z); }
+          if (column + 3u < params.n) { store(index + 3u, results.w); }
         }
       }
     }

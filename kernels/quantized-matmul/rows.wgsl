@@ -1,9 +1,9 @@
 // out[M,N] = x . Wt for M <= ROWS rows, ROWS at most 8, and a packed weight W[N,K] (kernels/quantize), for GPUs without subgroups: the
 // decode path, bound by reading the weight.
-// With GATED = 1 out = silu(x . gate) * (x . up) for W of the rows of both, one behind the other: SwiGLU.
+// With GATED = 1 out = silu(x . gate) * (x . up) for W of the rows of both, one behind the other: SwiGLU. NORMED and ADDEND: see matmul/few-rows.wgsl.
 // Grid: (outputs / 4, or / 2 with GATED, spread over x and y). A workgroup multiplies ROWS x 4 rows of W, its threads along K:
 // each loads 128 bits of each of the four, neighbours next to each other.
-// Workgroup memory: WORKGROUP_SIZE * (ROWS * 16 + 4) bytes (8.25 KiB at 64 threads, 8 rows).
+// Workgroup memory: WORKGROUP_SIZE * (ROWS * 16 + 4) bytes, with NORMED * (ROWS * 20 + 4) (10.25 KiB at 64 threads, 8 rows).
 // Bytes: the packed weight once (18 for 32 q4 weights, 34 for 32 q8), x once a workgroup (from cache), out once.
 // Flops: 2 M N K. Sums first in a thread, then over the threads in a fixed order of two stages.
 override WORKGROUP_SIZE: u32 = 64u;
@@ -14,6 +14,7 @@ struct Params {
   // Vectors of 128 bits in a row of the weight: a group each (q4), half a group (q8).
   vectors: u32,
   scaleWords: u32,
+  epsilon: f32,
 }
 
 @group(0) @binding(0) var<storage, read> x: array<vec4<TypeX>>;
@@ -24,6 +25,7 @@ struct Params {
 
 var<workgroup> partials: array<vec4f, ROWS * WORKGROUP_SIZE>;
 var<workgroup> parts: array<f32, WORKGROUP_SIZE>;
+var<workgroup> squareParts: array<f32, max(1u, NORMED * ROWS * WORKGROUP_SIZE)>;
 
 // Vectors of four inputs in 128 bits of levels.
 const FOURS = 32u / BITS;
@@ -54,29 +56,33 @@ fn scaleOf(row: u32, group: u32) -> f32 {
 }
 
 // Adds four inputs times their levels, for the four outputs whose bits are given. Rows past the end repeat the last one.
-fn addFour(sums: ptr<function, array<vec4f, ROWS>>, at: u32, bits0: vec4u, bits1: vec4u, bits2: vec4u, bits3: vec4u) {
+fn addFour(sums: ptr<function, array<vec4f, ROWS>>, squares: ptr<function, array<f32, ROWS>>, at: u32, bits0: vec4u, bits1: vec4u, bits2: vec4u, bits3: vec4u) {
   let levels0 = levelsOf(bits0);
   let levels1 = levelsOf(bits1);
   let levels2 = levelsOf(bits2);
   let levels3 = levelsOf(bits3);
+  let gains = PLACE * gainsAt(at);
   for (var row = 0u; row < ROWS; row++) {
-    let values = vec4f(x[min(row, params.m - 1u) * params.vectors * FOURS + at]) * PLACE;
+    let inputs = vec4f(x[min(row, params.m - 1u) * params.vectors * FOURS + at]);
+    let values = inputs * gains;
+    (*squares)[row] += squaresOf(inputs);
     (*sums)[row] += vec4f(dot(values, levels0), dot(values, levels1), dot(values, levels2), dot(values, levels3));
   }
 }
 
 // The same word of four outputs: eight or four inputs.
-fn addWord(sums: ptr<function, array<vec4f, ROWS>>, at: u32, words: vec4u) {
+fn addWord(sums: ptr<function, array<vec4f, ROWS>>, squares: ptr<function, array<f32, ROWS>>, at: u32, words: vec4u) {
   if (BITS == 4u) {
-    addFour(sums, at, vec4u(words.x), vec4u(words.y), vec4u(words.z), vec4u(words.w));
+    addFour(sums, squares, at, vec4u(words.x), vec4u(words.y), vec4u(words.z), vec4u(words.w));
     let high = words >> vec4u(16u);
-    addFour(sums, at + 1u, vec4u(high.x), vec4u(high.y), vec4u(high.z), vec4u(high.w));
+    addFour(sums, squares, at + 1u, vec4u(high.x), vec4u(high.y), vec4u(high.z), vec4u(high.w));
   } else {
     // Two's complement to level + 128.
     let low = words ^ vec4u(0x80808080u);
     let high = low >> vec4u(16u);
     addFour(
       sums,
+      squares,
       at,
       vec4u(low.xx, high.xx),
       vec4u(low.yy, high.yy),
@@ -86,10 +92,10 @@ fn addWord(sums: ptr<function, array<vec4f, ROWS>>, at: u32, words: vec4u) {
   }
 }
 
-fn addVector(sums: ptr<function, array<vec4f, ROWS>>, at: u32, b0: vec4u, b1: vec4u, b2: vec4u, b3: vec4u) {
+fn addVector(sums: ptr<function, array<vec4f, ROWS>>, squares: ptr<function, array<f32, ROWS>>, at: u32, b0: vec4u, b1: vec4u, b2: vec4u, b3: vec4u) {
   // A loop, which compilers unroll while its body is small: four copies of one for eight rows compile for seconds.
   for (var i = 0u; i < 4u; i++) {
-    addWord(sums, at + i * FOURS / 4u, vec4u(b0[i], b1[i], b2[i], b3[i]));
+    addWord(sums, squares, at + i * FOURS / 4u, vec4u(b0[i], b1[i], b2[i], b3[i]));
   }
 }
 
@@ -109,6 +115,7 @@ fn main(
   let column = (workgroupId.x + workgroupId.y * workgroupCount.x) * OUTPUTS;
   let columns = columnsFrom(column, 1u);
   var sums: array<vec4f, ROWS>;
+  var squares: array<f32, ROWS>;
   // Set to 0 by hand below: declared in the loop, it kept old values on lavapipe (Mesa 25.0.7).
   var groupSums: array<vec4f, ROWS>;
   for (var vector = thread; vector < params.vectors; vector += WORKGROUP_SIZE) {
@@ -121,6 +128,7 @@ fn main(
     );
     addVector(
       &groupSums,
+      &squares,
       vector * FOURS,
       data[columns.x * params.vectors + vector],
       data[columns.y * params.vectors + vector],
@@ -132,7 +140,10 @@ fn main(
       groupSums[row] = vec4f();
     }
   }
-  for (var row = 0u; row < ROWS; row++) { partials[row * WORKGROUP_SIZE + thread] = sums[row]; }
+  for (var row = 0u; row < ROWS; row++) {
+    partials[row * WORKGROUP_SIZE + thread] = sums[row];
+    if (NORMED == 1u) { squareParts[row * WORKGROUP_SIZE + thread] = squares[row]; }
+  }
   workgroupBarrier();
   // Thread t adds up some threads' shares of sum t % SUMS; the first threads join those parts.
   let slot = thread % SUMS;
@@ -147,6 +158,8 @@ fn main(
   if (column + output < params.n && row < min(ROWS, params.m)) {
     let first = 4u * row;
     let sums = vec4f(sumOf(first), sumOf(first + 1u), sumOf(first + 2u), sumOf(first + 3u));
-    out[row * params.n + column + output] = TypeOut(outputsOf(sums)[output]);
+    var square = 0.0;
+    for (var i = 0u; i < NORMED * WORKGROUP_SIZE; i++) { square += squareParts[row * WORKGROUP_SIZE + i]; }
+    store(row * params.n + column + output, outputsOf(sums, square, 4u * params.vectors * FOURS)[output]);
   }
 }

@@ -1,6 +1,6 @@
 // out[M,N] = x . Wt for any M and a packed weight W[N,K] (kernels/quantize), for software adapters with subgroups of 4
 // lanes or more.
-// With GATED = 1 out = silu(x . gate) * (x . up) for W of the rows of both, one behind the other: SwiGLU.
+// With GATED = 1 out = silu(x . gate) * (x . up) for W of the rows of both, one behind the other: SwiGLU. NORMED and ADDEND: see matmul/few-rows.wgsl.
 // Grid: (outputs / (4*LANES), or / (2*LANES) with GATED, spread over x and y; blocks of ROWS <= 8 rows in z). Tile:
 // ROWS x 4 products a thread, lanes along N. A lane walks down its own four rows of W and unpacks a level once for ROWS
 // rows of x.
@@ -14,6 +14,7 @@ struct Params {
   n: u32,
   groups: u32,
   scaleWords: u32,
+  epsilon: f32,
 }
 
 @group(0) @binding(0) var<storage, read> x: array<TypeX>;
@@ -44,36 +45,44 @@ fn levelsOf(bits: vec4u) -> vec4f {
   return bitcast<vec4f>((bits & MASK) | vec4u(0x4b000000u)) - ZERO;
 }
 
+// What the first four lanes have.
+fn ofFour(mine: f32) -> vec4f {
+  return vec4f(
+    subgroupBroadcast(mine, 0u),
+    subgroupBroadcast(mine, 1u),
+    subgroupBroadcast(mine, 2u),
+    subgroupBroadcast(mine, 3u),
+  );
+}
+
 // Adds four inputs times their levels, for the four outputs whose bits are given.
-fn addFour(sums: ptr<function, array<vec4f, ROWS>>, firstRow: u32, quad: u32, at: u32, bits0: vec4u, bits1: vec4u, bits2: vec4u, bits3: vec4u) {
+fn addFour(sums: ptr<function, array<vec4f, ROWS>>, squares: ptr<function, array<f32, ROWS>>, firstRow: u32, quad: u32, at: u32, bits0: vec4u, bits1: vec4u, bits2: vec4u, bits3: vec4u) {
   let levels0 = levelsOf(bits0);
   let levels1 = levelsOf(bits1);
   let levels2 = levelsOf(bits2);
   let levels3 = levelsOf(bits3);
+  let ownGain = gainAt(at, quad);
   for (var row = 0u; row < ROWS; row++) {
-    let mine = f32(x[min(firstRow + row, params.m - 1u) * params.groups * 32u + 4u * at + quad]);
-    let values = PLACE * vec4f(
-      subgroupBroadcast(mine, 0u),
-      subgroupBroadcast(mine, 1u),
-      subgroupBroadcast(mine, 2u),
-      subgroupBroadcast(mine, 3u),
-    );
+    let input = f32(x[min(firstRow + row, params.m - 1u) * params.groups * 32u + 4u * at + quad]);
+    let values = PLACE * ofFour(input * ownGain);
+    if (NORMED == 1u) { (*squares)[row] += input * input; }
     (*sums)[row] += vec4f(dot(values, levels0), dot(values, levels1), dot(values, levels2), dot(values, levels3));
   }
 }
 
 // The same word of four outputs: eight or four inputs.
-fn addWord(sums: ptr<function, array<vec4f, ROWS>>, firstRow: u32, quad: u32, at: u32, words: vec4u) {
+fn addWord(sums: ptr<function, array<vec4f, ROWS>>, squares: ptr<function, array<f32, ROWS>>, firstRow: u32, quad: u32, at: u32, words: vec4u) {
   if (BITS == 4u) {
-    addFour(sums, firstRow, quad, at, vec4u(words.x), vec4u(words.y), vec4u(words.z), vec4u(words.w));
+    addFour(sums, squares, firstRow, quad, at, vec4u(words.x), vec4u(words.y), vec4u(words.z), vec4u(words.w));
     let high = words >> vec4u(16u);
-    addFour(sums, firstRow, quad, at + 1u, vec4u(high.x), vec4u(high.y), vec4u(high.z), vec4u(high.w));
+    addFour(sums, squares, firstRow, quad, at + 1u, vec4u(high.x), vec4u(high.y), vec4u(high.z), vec4u(high.w));
   } else {
     // Two's complement to level + 128.
     let low = words ^ vec4u(0x80808080u);
     let high = low >> vec4u(16u);
     addFour(
       sums,
+      squares,
       firstRow,
       quad,
       at,
@@ -85,10 +94,19 @@ fn addWord(sums: ptr<function, array<vec4f, ROWS>>, firstRow: u32, quad: u32, at
   }
 }
 
-fn addVector(sums: ptr<function, array<vec4f, ROWS>>, firstRow: u32, quad: u32, at: u32, b0: vec4u, b1: vec4u, b2: vec4u, b3: vec4u) {
-  // A loop, which compilers unroll while its body is small: four copies of one for eight rows compile for seconds.
+fn addVector(sums: ptr<function, array<vec4f, ROWS>>, squares: ptr<function, array<f32, ROWS>>, firstRow: u32, quad: u32, at: u32, b0: vec4u, b1: vec4u, b2: vec4u, b3: vec4u) {
+  // Turned, since a component chosen by the counter costs more than the rest where compilers do not unroll the loop; four
+  // copies of its body for eight rows would compile for seconds.
+  var words0 = b0;
+  var words1 = b1;
+  var words2 = b2;
+  var words3 = b3;
   for (var i = 0u; i < 4u; i++) {
-    addWord(sums, firstRow, quad, at + i * FOURS / 4u, vec4u(b0[i], b1[i], b2[i], b3[i]));
+    addWord(sums, squares, firstRow, quad, at + i * FOURS / 4u, vec4u(words0.x, words1.x, words2.x, words3.x));
+    words0 = words0.yzwx;
+    words1 = words1.yzwx;
+    words2 = words2.yzwx;
+    words3 = words3.yzwx;
   }
 }
 
@@ -104,6 +122,7 @@ fn main(
   let vectors = columns * params.groups * VECTORS;
   let words = columns * params.scaleWords;
   var sums: array<vec4f, ROWS>;
+  var squares: array<f32, ROWS>;
   // Set to 0 by hand below: declared in the loop, it kept old values on lavapipe (Mesa 25.0.7).
   var groupSums: array<vec4f, ROWS>;
   // A word of scales serves two groups.
@@ -117,6 +136,7 @@ fn main(
       for (var vector = group * VECTORS; vector < (group + 1u) * VECTORS; vector++) {
         addVector(
           &groupSums,
+          &squares,
           firstRow,
           lane & 3u,
           vector * FOURS,
@@ -135,10 +155,10 @@ fn main(
   }
 
   for (var row = 0u; row < min(ROWS, params.m - firstRow); row++) {
-    let results = outputsOf(sums[row]);
+    let results = outputsOf(sums[row], dot(ofFour(squares[row]), vec4f(1.0)), 32u * params.groups);
     for (var j = 0u; j < OUTPUTS; j++) {
       let outColumn = column + j * LANES;
-      if (outColumn < params.n) { out[(firstRow + row) * params.n + outColumn] = TypeOut(results[j]); }
+      if (outColumn < params.n) { store((firstRow + row) * params.n + outColumn, results[j]); }
     }
   }
 }

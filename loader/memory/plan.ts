@@ -3,10 +3,11 @@ import { Graph, planMemory, type Tensor } from '../../engine/graph/index.js';
 import {
   attentionHeadDimension,
   headDimension,
-  languageHead,
+  inferenceHead,
   plainWeights,
   transformerInference,
   type TransformerConfig,
+  type TransformerWeights,
 } from '../../engine/models/transformer/index.js';
 import {
   bandLimits,
@@ -17,6 +18,7 @@ import {
   type VisionConfig,
   type VisionContext,
 } from '../../engine/models/vision/index.js';
+import { fusedLinear } from '../../engine/ops/fused-linear.js';
 import { linear } from '../../engine/ops/matmul.js';
 import { lookUpCodes, quantize } from '../../engine/ops/vector-quantizer.js';
 import { parameterAlignment } from '../../engine/parameters.js';
@@ -135,15 +137,18 @@ function planStepOn(
     positions,
     rotaryTable: bind('rotary table', [context, headDimension(config)], 'f32'),
   };
-  const weights = {
-    ...plainWeights(graph, parameter),
-    joined: (names: readonly string[], x: Tensor): Tensor => {
-      const outputs = names.reduce((sum, name) => sum + (shapes.get(name)?.[0] ?? 0), 0);
-      return linear(graph, x, bind(names.join(), [outputs, x.shape[1]], 'f32'));
-    },
+  const plain = plainWeights(graph, parameter);
+  const whole = (names: readonly string[], inputs: number): Tensor => {
+    const outputs = names.reduce((sum, name) => sum + (shapes.get(name)?.[0] ?? 0), 0);
+    return bind(names.join(), [outputs, inputs], 'f32');
   };
-  const hidden = transformerInference(graph, config, weights, inputs, { layers, start, position: positions });
-  return planOf(graph, [languageHead(config, weights, hidden)]);
+  const weights: TransformerWeights = {
+    ...plain,
+    joined: (names, x) => linear(graph, x, whole(names, x.shape[1])),
+    fused: (names, x, fusion) => fusedLinear(graph, x, whole(names, x.shape[1]), fusion),
+  };
+  const stream = transformerInference(graph, config, weights, inputs, { layers, start, position: positions });
+  return planOf(graph, [inferenceHead(graph, config, weights, stream)]);
 }
 
 /**

@@ -1,5 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { Decoder, type DecodeRequest } from '../../engine/decode/index.js';
+import { ParameterStore } from '../../engine/parameters.js';
+import { QuantizedParameters } from '../../engine/quantized/index.js';
+import { transformerTensorShapes } from '../../loader/config/shapes.js';
 import { cacheBytes } from '../../loader/memory/plan.js';
 import { expectClose } from '../support/compare.js';
 import { readGolden, readGoldenJson } from '../support/golden.js';
@@ -275,13 +278,36 @@ describe('a decoder', () => {
     await expect(goldenDecoder({ sequences: 1, guided: false, slice })).rejects.toMatchObject({ code: 'argument' });
   });
 
-  it('is one dispatch a kernel: 8 a layer on software adapters, 9 on others, and 6 besides', async () => {
+  it('is 6 dispatches a layer on software adapters, 7 on others, and 5 besides', async () => {
     const device = await testDevice();
-    const decoder = await goldenDecoder({ sequences: 1, guided: true });
     const attention = device.traits.software ? 1 : 2;
-    expect(decoder.step.dispatches).toBe(3 * (7 + attention) + 6);
+    const decoder = await goldenDecoder({ sequences: 1, guided: true });
+    expect(decoder.step.dispatches).toBe(3 * (5 + attention) + 5);
     decoder.destroy();
   });
+
+  it.each(['f32', 'q4'] as const)(
+    'is at most 200 dispatches at 32 layers on software adapters: guided, %s',
+    async (format) => {
+      const device = await testDevice();
+      const { config } = await goldenModel();
+      const deep = {
+        ...config,
+        hidden_size: 256,
+        intermediate_size: 512,
+        num_hidden_layers: 32,
+        num_attention_heads: 4,
+        num_key_value_heads: 4,
+      };
+      const full = ParameterStore.create(device, transformerTensorShapes(deep));
+      const weights = format === 'f32' ? full : await QuantizedParameters.from(device, full, { format });
+      const decoder = await Decoder.create(device, deep, weights, { sequences: 1, guided: true, capacity: 8 });
+      expect(decoder.step.dispatches).toBeLessThanOrEqual(device.traits.software ? 200 : 232);
+      decoder.destroy();
+      full.destroy();
+      if (weights !== full) weights.destroy();
+    },
+  );
 });
 
 describe('the kernels for GPUs', () => {

@@ -1,10 +1,10 @@
 import { describe, expect, test } from 'vitest';
 import type { DType, KernelTraits } from '../../kernels/core/types.js';
-import { gatedMatmul, matmul, matmulScratch, offersGatedMatmul } from '../../kernels/matmul/index.js';
-import { matmulReference, type MatmulSizes } from '../../kernels/matmul/reference.js';
+import { fusedMatmul, matmul, matmulScratch, offersFusedMatmul } from '../../kernels/matmul/index.js';
+import { fusedReference, matmulReference, type MatmulSizes } from '../../kernels/matmul/reference.js';
 import { addBias, linear, matmul as matmulOp } from '../../engine/ops/matmul.js';
 import { addBiasReference } from '../../kernels/elementwise/reference.js';
-import { swigluReference } from '../../kernels/swiglu/reference.js';
+import { fusionInputs, fusions, type TestFusion } from '../support/fusion.js';
 import {
   checkGradients,
   dtypesToTest,
@@ -65,51 +65,55 @@ async function check(sizes: MatmulSizes, traits: Partial<KernelTraits>, types: r
   expectClose(out, expected, tolerance, `${JSON.stringify(sizes)} ${types.join(' ')}`);
 }
 
-/** `n` outputs of gates and ups, a weight of 2 n rows. */
-async function checkGated(
+/** `n` outputs: a gated weight has 2 n rows. Gains and addends are of the weight's type. */
+async function checkFused(
   [m, n, depth]: readonly [number, number, number],
+  fusion: TestFusion,
   traits: Partial<KernelTraits>,
-  [typeX, typeWeight, typeOut]: readonly [DType, DType, DType],
-): Promise<void> {
-  const x = pseudoRandom(m * depth, 1);
-  const weight = pseudoRandom(2 * n * depth, 2);
+  [typeX, typeWeight, typeOut]: readonly [DType, DType, DType] = ['f32', 'f32', 'f32'],
+): Promise<Float32Array> {
+  const rows = fusion.gated ? 2 * n : n;
+  const x = pseudoRandom(8 * depth, 1).subarray(0, m * depth);
+  const weight = pseudoRandom(rows * depth, 2);
+  const { inputs, of, reference } = fusionInputs(fusion, depth, [m, n], typeWeight);
   const { out } = await runKernel({
     inputs: {
       x: { shape: [m, depth], data: x, dtype: typeX },
-      weight: { shape: [2 * n, depth], data: weight, dtype: typeWeight },
+      weight: { shape: [rows, depth], data: weight, dtype: typeWeight },
+      ...inputs,
     },
     outputs: { out: { shape: [m, n], dtype: typeOut } },
-    calls: (t, given) => gatedMatmul({ ...given, ...traits }, { x: t.x, weight: t.weight, out: t.out }),
+    calls: (t, given) => fusedMatmul({ ...given, ...traits }, { x: t.x, weight: t.weight, out: t.out, ...of(t) }),
   });
-  const [gate, up] = [0, 1].map((half) =>
-    matmulReference(
-      roundToDtype(x, typeX),
-      roundToDtype(weight.subarray(half * n * depth, (half + 1) * n * depth), typeWeight),
-      { m, n, depth, transposeB: true },
-    ),
-  );
+  const exact = Float64Array.from(roundToDtype(x, typeX));
+  const sizes = { m, n: rows, depth };
+  const expected = fusedReference(exact, roundToDtype(weight, typeWeight), sizes, reference);
   const tolerance =
     typeOut === 'f16' ? { absolute: 4e-3, relative: 2e-3 } : { absolute: 1e-6 * depth + 1e-6, relative: 1e-5 };
-  expectClose(out, swigluReference(gate, up), tolerance, `gated ${m} x ${depth} -> ${n}`);
+  expectClose(out, expected, tolerance, `${JSON.stringify(fusion)} ${m} x ${depth} -> ${n}`);
+  return out;
 }
 
 describe.each(Object.entries(variants))('matmul, %s', (_, traits) => {
-  test('gates on awkward shapes, in f32 and f16', async () => {
+  test.each(fusions)('is fused on awkward shapes, in f32 and f16: %o', async (fusion) => {
     if (!(await adapterHas(traits))) return;
     for (const shape of [
       [1, 1, 4],
       [1, 33, 260],
-      [2, 5, 36],
       [3, 67, 12],
-      [5, 2, 8],
       [8, 35, 20],
     ] as const) {
-      await checkGated(shape, traits, ['f32', 'f32', 'f32']);
+      await checkFused(shape, fusion, traits);
     }
-    if (traits.software) await checkGated([2, 9, 7], traits, ['f32', 'f32', 'f32']);
     if (!(await dtypesToTest()).includes('f16')) return;
-    await checkGated([2, 9, 36], traits, ['f32', 'f16', 'f32']);
-    await checkGated([2, 9, 36], traits, ['f16', 'f16', 'f16']);
+    await checkFused([1, 9, 36], fusion, traits, ['f32', 'f16', 'f32']);
+    await checkFused([1, 9, 36], fusion, traits, ['f16', 'f16', 'f16']);
+  });
+
+  test.each(fusions)('gives a row the same bits whatever other rows there are: %o', async (fusion) => {
+    if (!(await adapterHas(traits))) return;
+    const all = await checkFused([8, 19, 260], fusion, traits);
+    for (const m of [1, 3]) expect(await checkFused([m, 19, 260], fusion, traits)).toEqual(all.slice(0, m * 19));
   });
 
   test.each([
@@ -188,17 +192,20 @@ test('refuses operands that do not fit, naming them', async () => {
   ).toThrow(/scratch/);
 });
 
-test('gates no more rows than it has a kernel for, nor an odd number of rows of a weight', async () => {
+test('fuses no more rows than it has a kernel for, nor what does not fit', async () => {
   const { traits } = await testDevice();
   const f32 = (shape: number[]) => ({ shape, dtype: 'f32' }) as const;
-  expect(offersGatedMatmul(traits, 9, 4)).toBe(false);
-  expect(offersGatedMatmul({ ...traits, software: false }, 1, 6)).toBe(false);
-  const refused = [
-    { x: f32([9, 4]), weight: f32([6, 4]), out: f32([9, 3]) },
-    { x: f32([1, 4]), weight: f32([5, 4]), out: f32([1, 2]) },
-    { x: f32([1, 4]), weight: f32([6, 4]), out: f32([1, 6]) },
-  ];
-  for (const operands of refused) expect(() => gatedMatmul(traits, operands)).toThrow('do not make a gated');
+  expect(offersFusedMatmul(8, 4)).toBe(true);
+  expect(offersFusedMatmul(9, 4)).toBe(false);
+  expect(offersFusedMatmul(1, 6)).toBe(false);
+  const gated = { weight: f32([6, 4]), gated: true };
+  const call = (operands: Parameters<typeof fusedMatmul>[1]) => () => fusedMatmul(traits, operands);
+  expect(call({ ...gated, x: f32([9, 4]), out: f32([9, 3]) })).toThrow('do not make a fused product');
+  expect(call({ ...gated, x: f32([1, 4]), weight: f32([5, 4]), out: f32([1, 2]) })).toThrow('do not make a fused');
+  expect(call({ ...gated, x: f32([1, 4]), out: f32([1, 6]) })).toThrow('out is [1, 6] where [1, 3]');
+  const plain = { x: f32([1, 4]), weight: f32([6, 4]), out: f32([1, 6]) };
+  expect(call({ ...plain, norm: { gain: f32([6]), epsilon: 0 } })).toThrow('gain is [6] where [4]');
+  expect(call({ ...plain, addend: f32([1, 4]) })).toThrow('addend is [1, 4] where [1, 6]');
 });
 
 describe('gradients', () => {

@@ -7,8 +7,10 @@ import {
   quantizedMatmulInputGradientReference,
   quantizedMatmulReference,
 } from '../../kernels/quantized-matmul/reference.js';
-import { swigluReference } from '../../kernels/swiglu/reference.js';
+import { fusedReference } from '../../kernels/matmul/reference.js';
+import { dequantizeReference } from '../../kernels/quantize/reference.js';
 import { quantizedLinear } from '../../engine/ops/quantized-linear.js';
+import { fusionInputs, fusions, type TestFusion } from '../support/fusion.js';
 import {
   checkGradients,
   dtypesToTest,
@@ -64,13 +66,6 @@ function packedWeight(format: QuantizationFormat, n: number, k: number) {
   return { shapes, data, scales };
 }
 
-/** SwiGLU of rows that hold so many gates and as many ups. */
-function gatedReference(products: Float64Array, outputs: number): Float64Array {
-  const half = (first: number): Float64Array =>
-    products.filter((_, index) => index % (2 * outputs) >= first && index % (2 * outputs) < first + outputs);
-  return swigluReference(half(0), half(outputs));
-}
-
 /** `n` counts rows of the weight: twice the outputs of a gated product. */
 async function check(
   [m, n, k]: readonly [number, number, number],
@@ -78,31 +73,37 @@ async function check(
   traits: Partial<KernelTraits>,
   types: readonly [DType, DType] = ['f32', 'f32'],
   change: Partial<Pick<KernelCall, 'overrides' | 'grid'>> = {},
-  gated = false,
+  fusion: TestFusion = {},
 ): Promise<Float32Array> {
   const weight = packedWeight(format, n, k);
   const [typeX, typeOut] = types;
-  const x = pseudoRandom(m * k, 1);
+  const x = pseudoRandom(Math.max(m, 8) * k, 1).subarray(0, m * k);
+  const outShape = [m, fusion.gated ? Math.floor(n / 2) : n] as const;
+  const { inputs, of, reference } = fusionInputs(fusion, k, outShape, typeX);
   const { out } = await runKernel({
     inputs: {
       x: { shape: [m, k], data: x, dtype: typeX },
       data: { shape: weight.shapes.data, dtype: 'u32', data: weight.data },
       scales: { shape: weight.shapes.scales, dtype: 'u32', data: weight.scales },
+      ...inputs,
     },
-    outputs: { out: { shape: [m, gated ? Math.floor(n / 2) : n], dtype: typeOut } },
+    outputs: { out: { shape: outShape, dtype: typeOut } },
     calls: (t, given) => {
       const weightOf = { format, shape: [n, k], data: t.data, scales: t.scales };
-      const call = quantizedMatmul({ ...given, ...traits }, { x: t.x, weight: weightOf, out: t.out, gated });
+      const call = quantizedMatmul({ ...given, ...traits }, { x: t.x, weight: weightOf, out: t.out, ...of(t) });
       return { ...call, ...change };
     },
   });
   const sizes = { m, n, k, format };
-  const products = quantizedMatmulReference(roundToDtype(x, typeX), weight.data, weight.scales, sizes);
+  const values = dequantizeReference(weight.data, weight.scales, sizes);
+  const exact = Float64Array.from(roundToDtype(x, typeX));
+  const expected = fusedReference(exact, values, { m, n, depth: k }, reference);
   const largest = (format === 'q4' ? 8 : 128) / 16;
-  const rounding = 1e-7 * largest * k;
-  const [absolute, relative] = typeOut === 'f16' ? [1e-3, 1e-3] : gated ? [30 * rounding, 1e-4] : [rounding, 0];
-  const expected = gated ? gatedReference(products, n / 2) : products;
-  expectClose(out, expected, { absolute, relative }, `${format} ${m} x ${k} -> ${n}, ${types.join(' ')}`);
+  const rounding = 1e-7 * largest * k * (fusion.normed ? 2 : 1);
+  const [absolute, relative] =
+    typeOut === 'f16' ? [1e-3, 1e-3] : fusion.gated ? [30 * rounding, 1e-4] : [rounding, 1e-7];
+  const label = `${format} ${m} x ${k} -> ${n}, ${types.join(' ')} ${JSON.stringify(fusion)}`;
+  expectClose(out, expected, { absolute, relative }, label);
   return out;
 }
 
@@ -193,24 +194,35 @@ describe('quantizedLinear', () => {
   });
 });
 
-describe.each(Object.entries(variants))('gated quantized matmul, %s', (_, traits) => {
-  test.each(formats)('%s equals the reference on awkward shapes', async (format) => {
+describe.each(Object.entries(variants))('fused quantized matmul, %s', (_, traits) => {
+  test.each(fusions)('equals the reference on awkward shapes: %o', async (fusion) => {
     if (!(await adapterHas(traits))) return;
-    // Software adapters gate any number of rows. Twice as many rows of the weight as outputs.
-    const all = traits.software ? shapes : shapes.filter(([m]) => m <= 8);
-    for (const [m, n, k] of all) await check([m, 2 * n, k], format, traits, ['f32', 'f32'], {}, true);
+    // Software adapters fuse any number of rows.
+    const some = shapes.filter(([m, n]) => m <= (traits.software ? 9 : 8) && n % 2 === 1);
+    for (const [at, [m, n, k]] of some.entries()) {
+      const rows = fusion.gated ? 2 * n : n;
+      await check([m, rows, k], formats[at % 2], traits, ['f32', 'f32'], {}, fusion);
+    }
     if (!(await dtypesToTest()).includes('f16')) return;
-    await check([2, 10, 96], format, traits, ['f16', 'f16'], {}, true);
+    await check([1, 10, 96], 'q4', traits, ['f16', 'f16'], {}, fusion);
+  });
+
+  test.each(fusions)('gives a row the same bits whatever other rows there are: %o', async (fusion) => {
+    // Without either, the order of the last sums goes by the number of rows.
+    if (!(await adapterHas(traits)) || !(traits.software || traits.subgroups)) return;
+    const rows = (m: number) => check([m, 38, 288], 'q4', traits, ['f32', 'f32'], {}, fusion);
+    const all = await rows(8);
+    for (const m of [1, 2, 3]) expect(await rows(m)).toEqual(all.slice(0, (all.length / 8) * m));
   });
 });
 
-test('what cannot be gated is refused', async () => {
-  await expect(check([2, 5, 32], 'q4', { software: true }, ['f32', 'f32'], {}, true)).rejects.toThrow(
-    '2 rows by 5 outputs',
-  );
-  await expect(check([9, 4, 32], 'q4', { software: false }, ['f32', 'f32'], {}, true)).rejects.toThrow(
-    '9 rows by 4 outputs',
-  );
+test('what cannot be fused is refused', async () => {
+  const fused = (shape: readonly [number, number, number], software: boolean, fusion: TestFusion) =>
+    expect(check(shape, 'q4', { software }, ['f32', 'f32'], {}, fusion)).rejects;
+  await fused([2, 5, 32], true, { gated: true }).toThrow('2 rows by 5 outputs');
+  await fused([9, 4, 32], false, { gated: true }).toThrow('9 rows by 4 outputs');
+  await fused([9, 4, 32], false, { normed: true }).toThrow('9 rows by 4 outputs');
+  await fused([9, 4, 32], false, { added: true }).toThrow('9 rows by 4 outputs');
 });
 
 test('a workgroup with few subgroups makes its outputs in several turns', async () => {
@@ -219,10 +231,10 @@ test('a workgroup with few subgroups makes its outputs in several turns', async 
   for (const format of formats) {
     for (const m of [1, 3]) {
       for (const threads of [8, 16])
-        for (const gated of [false, true]) {
-          const outputs = gated ? 70 : 35;
+        for (const fusion of [{}, { gated: true, normed: true }]) {
+          const outputs = fusion.gated ? 70 : 35;
           const overrides = { WORKGROUP_SIZE: threads };
-          await check([m, outputs, 288], format, traits, ['f32', 'f32'], { overrides }, gated);
+          await check([m, outputs, 288], format, traits, ['f32', 'f32'], { overrides }, fusion);
         }
     }
   }

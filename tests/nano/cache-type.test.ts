@@ -4,7 +4,7 @@ import type { CacheType } from '../../engine/decode/index.js';
 import { Graph, Program } from '../../engine/graph/index.js';
 import {
   bindWeights,
-  languageHead,
+  inferenceHead,
   transformerInference,
   transformerRotaryTable,
 } from '../../engine/models/transformer/index.js';
@@ -45,7 +45,8 @@ async function logitsThroughCache(
     start: graph.bind(tensors.start),
     position: graph.bind(tensors.position),
   };
-  const logits = languageHead(config, weights, transformerInference(graph, config, weights, tokens, places));
+  const stream = transformerInference(graph, config, weights, tokens, places);
+  const logits = inferenceHead(graph, config, weights, stream);
   const program = await Program.compile(device, graph, { label: `${type} cache`, outputs: [logits] });
   const found: Float32Array[][] = [];
   for (let begin = 0; begin < length; begin += step) {

@@ -1,5 +1,5 @@
 import type { Graph, Tensor } from '../../graph/index.js';
-import { bindWeights, languageHead, transformerInference } from '../../models/transformer/index.js';
+import { bindWeights, inferenceHead, transformerInference } from '../../models/transformer/index.js';
 import { guideLogits, sampleTokens } from '../../ops/sampling.js';
 import type { DecodeParts } from './stepper.js';
 
@@ -35,8 +35,8 @@ export function predictTokens(
   const cached = { layers: cache.bind(graph), start: graph.bind(state.start), position: rowPositions };
   const weights = bindWeights(graph, parts.weights);
   const rows = { ids, positions, rotaryTable: graph.bind(state.rotaryTable) };
-  const hidden = transformerInference(graph, config, weights, rows, cached);
-  const logits = languageHead(config, weights, hidden, slice);
+  const stream = transformerInference(graph, config, weights, rows, cached);
+  const logits = inferenceHead(graph, config, weights, stream, slice);
   const ranges = graph.bind(state.ranges);
   const sampling = {
     logits: cache.rows === state.sequences ? logits : guideLogits(graph, logits, sampler),

@@ -168,5 +168,10 @@ export function languageHead(
   hidden: Tensor,
   ids?: RowRange,
 ): Tensor {
-  return weights.linear(config.tie_word_embeddings ? embeddingTable : 'lm_head.weight', hidden, ids);
+  return weights.linear(headName(config), hidden, ids);
+}
+
+/** Hub name of the head's weight. */
+export function headName(config: TransformerConfig): string {
+  return config.tie_word_embeddings ? embeddingTable : 'lm_head.weight';
 }

@@ -9,7 +9,7 @@ export {
   type TokenRows,
   type TransformerActivations,
 } from './forward.js';
-export { transformerInference } from './inference.js';
+export { inferenceHead, transformerInference } from './inference.js';
 export { SequenceScorer, type SequenceActivations, type SequenceScores, type TokenBatch } from './logits.js';
 export {
   bindWeights,

@@ -1,9 +1,9 @@
+import type { Fusion } from '../../../kernels/matmul/few-rows.js';
 import type { Graph, Tensor } from '../../graph/index.js';
 import { embedding } from '../../ops/embedding.js';
-import { gatedLinear } from '../../ops/gated-linear.js';
+import { fusedLinear } from '../../ops/fused-linear.js';
 import { linear } from '../../ops/matmul.js';
 import { joinColumns } from '../../ops/slice.js';
-import { swigluOfHalves } from '../../ops/swiglu.js';
 import { ParameterStore } from '../../parameters.js';
 import { firstBindableRow, joinRows, rowView, type RowRange } from '../../rows.js';
 import type { GpuTensor } from '../../tensor.js';
@@ -23,6 +23,17 @@ export type ParameterLookup = (name: string, rows?: RowRange) => Tensor;
  */
 export type LinearLookup = (name: string, x: Tensor, rows?: RowRange) => Tensor;
 
+/**
+ * Emits one product of linear layers with one input, side by side, that is gated, normed or added to, or gives undefined
+ * where it has no kernel or the weights lie apart. `rows` as for {@link LinearLookup}, of a single layer.
+ */
+export type FusedLookup = (
+  names: readonly string[],
+  x: Tensor,
+  fusion: Fusion<Tensor>,
+  rows?: RowRange,
+) => Tensor | undefined;
+
 /** What the forward pass takes from a model, whatever form its weights are kept in. Names are the hub's. */
 export interface TransformerWeights {
   /** Tensors that are read as they are: the norms. */
@@ -32,8 +43,7 @@ export interface TransformerWeights {
   readonly linear: LinearLookup;
   /** The products of several linear layers with one input, side by side: [rows, sum of outs]. */
   readonly joined: (names: readonly string[], x: Tensor) => Tensor;
-  /** SwiGLU of the products of a gate and an up layer with one input, named in this order: [rows, out]. */
-  readonly gated: (names: readonly string[], x: Tensor) => Tensor;
+  readonly fused: FusedLookup;
   /** Tensors of a layer that training changes: what recomputed activations are differentiated by. */
   readonly trained: (layer: number) => readonly Tensor[];
 }
@@ -62,9 +72,9 @@ export function storeWeights(graph: Graph, store: ParameterStore): TransformerWe
       const weight = whole(names);
       return weight === undefined ? plain.joined(names, x) : linear(graph, x, graph.bind(weight));
     },
-    gated: (names, x) => {
-      const weight = whole(names);
-      return weight === undefined ? plain.gated(names, x) : gatedLinear(graph, x, graph.bind(weight));
+    fused: (names, x, fusion, rows) => {
+      const weight = names.length > 1 ? whole(names) : undefined;
+      return weight ? fusedLinear(graph, x, graph.bind(weight), fusion) : plain.fused(names, x, fusion, rows);
     },
   };
 }
@@ -85,20 +95,21 @@ export function plainWeights(graph: Graph, parameter: ParameterLookup): Transfor
     parameter,
     embed: (ids, paddingId) => embedding(graph, ids, parameter(embeddingTable), { paddingId, dtype: 'f32' }),
     linear: linearOf,
-    ...productsApart(graph, linearOf),
+    joined: productsApart(graph, linearOf),
+    fused: ([name, ...others], x, fusion, rows) =>
+      others.length > 0 ? undefined : fusedLinear(graph, x, parameter(name, rows), fusion),
     trained: (layer) =>
       [...layerNorms, ...layerLinears].map((part) => parameter(`model.layers.${layer}.${part}.weight`)),
   };
 }
 
 /** What several layers make of one input, for weights that lie apart: a product each, copied side by side. */
-export function productsApart(graph: Graph, linear: LinearLookup): Pick<TransformerWeights, 'joined' | 'gated'> {
-  const joined = (names: readonly string[], x: Tensor): Tensor =>
+export function productsApart(graph: Graph, linear: LinearLookup): TransformerWeights['joined'] {
+  return (names, x) =>
     joinColumns(
       graph,
       names.map((name) => linear(name, x)),
     );
-  return { joined, gated: (names, x) => swigluOfHalves(graph, joined(names, x)) };
 }
 
 /** Hub name of the table of token embeddings. */

@@ -46,7 +46,8 @@ export function withAdapters(base: ModelWeights, adapters: LoraAdapters, dropout
         parameter: weights.parameter,
         embed: weights.embed,
         linear: adapted,
-        ...productsApart(graph, adapted),
+        joined: productsApart(graph, adapted),
+        fused: (names, ...rest) => (names.some((name) => pairs.has(name)) ? undefined : weights.fused(names, ...rest)),
         trained: (layer) =>
           [...pairs.values()]
             .filter(({ base: name }) => name.startsWith(`model.layers.${layer}.`))
