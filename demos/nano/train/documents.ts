@@ -14,7 +14,13 @@ import {
   type TextTokenizer,
 } from '../../../tokenizer/index.js';
 import { fullCaption, fullClipCaption, variedCaption, variedClipCaption } from '../world/captions.js';
-import { comparingQuestions, drawClipQuestion, drawQuestion, reasonedAnswer, type Question } from '../world/questions.js';
+import {
+  comparingQuestions,
+  drawClipQuestion,
+  drawQuestion,
+  reasonedAnswer,
+  type Question,
+} from '../world/questions.js';
 import { SeededRandom } from '../world/random.js';
 import { framesPerSecond, gridStep, largeSide, largeSlotSize, splitOf, type Scene } from '../world/scene.js';
 import { canonicalTable, composedCodes, type CanonicalTable } from './canonical.js';
