@@ -28,7 +28,7 @@ const stage: LanguageStage = {
   steps: 20,
   batch: 1,
   length: 256,
-  documents: { ...qualityStage.documents, mixture: { draw: 1 } },
+  documents: { ...qualityStage.documents, fullCaptions: 0, mixture: { draw: 1 } },
   scenes: { stills: 16 },
   visionWeight: 0.5,
   seedOffset: 9,
