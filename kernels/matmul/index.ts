@@ -12,6 +12,7 @@ import {
 import { transpose } from '../permute/index.js';
 import { sumSlabs } from '../reduce/index.js';
 import { fewRowsPrelude, fusedCall, type Fusion } from './few-rows.js';
+import broadcastSource from './broadcast.wgsl';
 import fewRowsSource from './few-rows.wgsl';
 import rowsSource from './rows.wgsl';
 import rowsSubgroupSource from './rows-subgroup.wgsl';
@@ -36,7 +37,7 @@ const softwareBroadcastKernel = defineKernel('matmul-software-broadcast', softwa
 const softwareRowsKernel = defineKernel('matmul-software-rows', fewRowsSource + softwareRowsSource, rowsPrelude);
 const softwareRowsBroadcastKernel = defineKernel(
   'matmul-software-rows-broadcast',
-  fewRowsSource + softwareRowsBroadcastSource,
+  fewRowsSource + broadcastSource + softwareRowsBroadcastSource,
   rowsSubgroupPrelude,
 );
 const rowsKernel = defineKernel('matmul-rows', fewRowsSource + rowsSource, rowsPrelude);

@@ -32,16 +32,6 @@ fn loadB(index: u32) -> vec4f {
   );
 }
 
-// What the first four lanes have.
-fn ofFour(mine: f32) -> vec4f {
-  return vec4f(
-    subgroupBroadcast(mine, 0u),
-    subgroupBroadcast(mine, 1u),
-    subgroupBroadcast(mine, 2u),
-    subgroupBroadcast(mine, 3u),
-  );
-}
-
 @compute @workgroup_size(LANES)
 fn main(
   @builtin(workgroup_id) workgroupId: vec3u,

@@ -14,6 +14,7 @@ import {
   type Operand,
 } from '../core/index.js';
 import { fewRowsPrelude, fusedCall, type Fusion } from '../matmul/few-rows.js';
+import broadcastSource from '../matmul/broadcast.wgsl';
 import fewRowsSource from '../matmul/few-rows.wgsl';
 import { quantizedSizes, type QuantizedOperands } from '../quantize/format.js';
 import gradientSoftwareSource from './gradient-software.wgsl';
@@ -45,7 +46,7 @@ const softwareRowsKernel = defineKernel(
 );
 const softwareRowsBroadcastKernel = defineKernel(
   'quantized-matmul-software-rows-broadcast',
-  fewRowsSource + softwareRowsBroadcastSource,
+  fewRowsSource + broadcastSource + softwareRowsBroadcastSource,
   subgroupPrelude,
 );
 const gradientTileKernel = defineKernel('quantized-matmul-gradient-tile', gradientTileSource, tilePrelude);

@@ -45,16 +45,6 @@ fn levelsOf(bits: vec4u) -> vec4f {
   return bitcast<vec4f>((bits & MASK) | vec4u(0x4b000000u)) - ZERO;
 }
 
-// What the first four lanes have.
-fn ofFour(mine: f32) -> vec4f {
-  return vec4f(
-    subgroupBroadcast(mine, 0u),
-    subgroupBroadcast(mine, 1u),
-    subgroupBroadcast(mine, 2u),
-    subgroupBroadcast(mine, 3u),
-  );
-}
-
 // Adds four inputs times their levels, for the four outputs whose bits are given.
 fn addFour(sums: ptr<function, array<vec4f, ROWS>>, squares: ptr<function, array<f32, ROWS>>, firstRow: u32, quad: u32, at: u32, bits0: vec4u, bits1: vec4u, bits2: vec4u, bits3: vec4u) {
   let levels0 = levelsOf(bits0);
