@@ -59,8 +59,8 @@ export function addVideo(program: Command, terminal: Terminal): void {
     .addOption(
       new Option('--size <rows x columns>', 'size in tokens, such as 8x8').argParser(sizeOption).conflicts('first'),
     )
-    .option('--first <file>', `what it begins with: PNG, JPEG or WebP, ${clipKinds}, or codes of a clip`);
-  command.addOption(rewriteOption());
+    .option('--first <file>', `what it begins with: PNG, JPEG or WebP, ${clipKinds}, or codes of a clip`)
+    .addOption(rewriteOption());
   addDrawingOptions(command).action((prompt: string, options: VideoOptions) => video(terminal, prompt, options));
 }
 

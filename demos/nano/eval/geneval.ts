@@ -22,7 +22,7 @@ interface Sample {
   readonly asked: GenevalPrompt;
   readonly split: Split;
   readonly image: RgbImage;
-  /** What the model was told, when that was not the prompt itself. */
+  /** What the model was told; undefined for what it did not draw. */
   readonly told?: string;
 }
 

@@ -57,11 +57,20 @@ export function inReadingOrder(objects: readonly SceneObject[]): SceneObject[] {
   return [...objects].sort((a, b) => a.y - b.y || a.x - b.x);
 }
 
-/** The things of a still scene and where they are: "a red car at the top left, a star at the bottom right". */
-export function thingsInPlaces({ objects }: Scene): string {
-  return inReadingOrder(objects)
-    .map((thing) => `${phraseOf(thing)} ${placePhrase(thing)}`)
-    .join(', ');
+/** A thing and what is said of it: its place, or what it does. */
+export interface DescribedThing {
+  readonly thing: SceneObject;
+  readonly words: string;
+}
+
+/** The things of a still scene and where they are, in reading order. */
+export function placedThings({ objects }: Scene): DescribedThing[] {
+  return inReadingOrder(objects).map((thing) => ({ thing, words: placePhrase(thing) }));
+}
+
+/** "a red car at the top left, a star at the bottom right". */
+export function describe(things: readonly DescribedThing[]): string {
+  return things.map(({ thing, words }) => `${phraseOf(thing)} ${words}`).join(', ');
 }
 
 /**
@@ -69,7 +78,7 @@ export function thingsInPlaces({ objects }: Scene): string {
  * background, noto style".
  */
 export function fullCaption(scene: Scene): string {
-  return `${thingsInPlaces(scene)}, ${settingOf(scene)}`;
+  return `${describe(placedThings(scene))}, ${settingOf(scene)}`;
 }
 
 function settingOf({ background, style }: Scene): string {
@@ -82,16 +91,17 @@ export function motionPhrase({ kind, speed }: Motion, withSpeed: boolean): strin
   return withSpeed ? `${way} ${speed > 2 ? 'quickly' : 'slowly'}` : way;
 }
 
-/** The things of a clip and what they do: "a red car moves right slowly, a star stands still". */
-export function thingsInMotion({ objects }: Scene): string {
-  return objects
-    .map((thing) => `${phraseOf(thing)} ${thing.motion ? motionPhrase(thing.motion, true) : 'stands still'}`)
-    .join(', ');
+/** The things of a clip and what they do: "moves right slowly", "stands still". */
+export function movingThings({ objects }: Scene): DescribedThing[] {
+  return objects.map((thing) => ({
+    thing,
+    words: thing.motion ? motionPhrase(thing.motion, true) : 'stands still',
+  }));
 }
 
 /** All of a clip in one fixed form: "a red car moves right slowly, a star stands still, pink background, noto style". */
 export function fullClipCaption(scene: Scene): string {
-  return `${thingsInMotion(scene)}, ${settingOf(scene)}`;
+  return `${describe(movingThings(scene))}, ${settingOf(scene)}`;
 }
 
 const frames = [

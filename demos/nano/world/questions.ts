@@ -1,4 +1,13 @@
-import { groupsOf, inReadingOrder, listOf, phraseOf, placePhrase, thingsInMotion, thingsInPlaces } from './captions.js';
+import {
+  describe,
+  groupsOf,
+  inReadingOrder,
+  listOf,
+  movingThings,
+  phraseOf,
+  placedThings,
+  placePhrase,
+} from './captions.js';
 import type { SeededRandom } from './random.js';
 import { boxOf, relationsOf, type Relation, type Scene, type SceneObject } from './scene.js';
 import { nouns, numberWords, plural, withArticle, type Noun } from './words.js';
@@ -155,14 +164,14 @@ function motionQuestion(thing: SceneObject, random: SeededRandom): { question: s
 export function reasonedAnswer(scene: Scene, { question, answer }: Pick<Question, 'question' | 'answer'>): string {
   if (question === backgroundQuestion) return answer;
   const moves = scene.objects.some(({ motion }) => motion !== undefined);
-  const seen = moves ? thingsInMotion(scene) : thingsInPlaces(scene);
-  if (answer !== 'yes' && answer !== 'no') return `${seen}: ${answer}`;
+  const seen = moves ? movingThings(scene) : placedThings(scene);
+  if (answer !== 'yes' && answer !== 'no') return `${describe(seen)}: ${answer}`;
   const asked = question.split(/\W+/).filter((word) => nouns.some((noun) => noun === word));
   const found = asked.map((noun) => {
-    const thing = seen.split(', ').find((each) => each.split(' ').includes(noun));
-    return thing === undefined ? noun : thing.slice(thing.indexOf(noun));
+    const words = seen.find(({ thing }) => thing.noun === noun)?.words;
+    return words === undefined ? noun : `${noun} ${words}`;
   });
-  return `${seen}: ${found.join(', ')}: ${answer}`;
+  return `${describe(seen)}: ${found.join(', ')}: ${answer}`;
 }
 
 /** What an answer comes to: all of it, or what stands behind the things that were named first. */
