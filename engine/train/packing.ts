@@ -72,17 +72,23 @@ export function placeDocument(
  * Packs whole documents into sequences, first fit in the order given: none is cut, so no picture ever is
  * (arXiv 2409.18869, section 3.2), and none attends to another. Padding attends to nothing.
  *
- * @param next gives the next document; it is called until one does not fit any more, and the caller keeps that one for
- *   the next batch.
+ * @param next gives the next document, and is told the tokens that are left in the emptiest sequence: a caller that keeps
+ *   several waiting can give one that fits. It is called until it has none to give, or gives one that does not fit, which
+ *   the caller keeps for the next batch.
  * @throws Emu3Error `limit` for a document longer than a sequence, `shape` for one with another number of labels or
  *   weights than ids.
  */
-export function packDocuments(next: () => TokenDocument, shape: SequenceShape, padId: number): PackedBatch {
+export function packDocuments(
+  next: (room: number) => TokenDocument | undefined,
+  shape: SequenceShape,
+  padId: number,
+): PackedBatch {
   const packed = emptyBatch(shape, padId);
   const used = new Uint32Array(shape.batch);
   let documents = 0;
   for (;;) {
-    const document = next();
+    const document = next(shape.length - Math.min(...used));
+    if (document === undefined) break;
     const size = document.ids.length;
     checkDocument(document, shape.length);
     const row = used.findIndex((filled) => filled + size <= shape.length);

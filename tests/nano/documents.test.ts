@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { corpusScene, type CorpusKind, type TokenizedScene } from '../../demos/nano/train/corpus.node.js';
 import { DocumentStream, documentKinds, type Corpora, type DocumentKind } from '../../demos/nano/train/documents.js';
+import { fullCaption } from '../../demos/nano/world/captions.js';
 import { SeededRandom } from '../../demos/nano/world/random.js';
 import { backgrounds } from '../../demos/nano/world/words.js';
 import { ignoredTarget, type PackedBatch } from '../../engine/train/packing.js';
@@ -13,6 +14,14 @@ const { json, special } = buildTokenizerJson(['a red car moves right. is there a
 });
 const text = textTokenizerFromJson(json);
 const shape = { batch: 2, length: 900 };
+
+/** A tokenizer that has a token for each word, as the nano model's has. */
+const wordTokenizer = textTokenizerFromJson(
+  buildTokenizerJson(
+    Array.from({ length: 40 }, (_, index) => `${fullCaption(corpusScene('stills', 9, index))}, yes, one?`),
+    { vocabularySize: 900 + codebook, visualCount: codebook },
+  ).json,
+);
 
 /** Scenes with made-up codes: what stands in documents does not depend on what codes look like. */
 function corpus(kind: CorpusKind, side: number, latentFrames: number): TokenizedScene[] {
@@ -40,14 +49,14 @@ const plain = {
   beginWeight: 1,
   textWeight: 0.25,
   questions: 2,
-  conclusions: 3,
   answerWeight: 1,
   conclusionWeight: 1,
+  letters: 0,
 };
 
 function streamOf(kinds: readonly DocumentKind[], options: object = {}, random = 11): DocumentStream {
   const mixture = Object.fromEntries(kinds.map((kind) => [kind, 1]));
-  return new DocumentStream(corpora, text, { ...plain, ...options, mixture }, { random, pending: null });
+  return new DocumentStream(corpora, text, { ...plain, ...options, mixture }, { random, waiting: [] });
 }
 
 /** Learned targets of a batch: how many are visual tokens, how many not. */
@@ -106,15 +115,68 @@ describe('training documents', () => {
     }
   });
 
-  it('learn of conclusions what stands behind the things alone', () => {
+  it('learn of conclusions the marks beside the things and what stands behind them, not the things', () => {
     for (const kind of ['conclude', 'conclude clip'] as const) {
-      const { ids, targets } = streamOf([kind]).nextBatch(shape);
-      expect(ids.every((id) => id < special.visualStart)).toBe(true);
-      const said = text.decode(Array.from(targets).filter((id) => id !== ignoredTarget && id !== special.eos));
-      expect(text.decode(Array.from(ids)), kind).toMatch(kind === 'conclude' ? /at the top left.*: / : /slowly: /);
-      expect(said, kind).toMatch(/: (yes|no)/);
+      const stream = new DocumentStream(
+        corpora,
+        wordTokenizer,
+        { ...plain, mixture: { [kind]: 1 } },
+        { random: 11, waiting: [] },
+      );
+      const { ids, targets } = stream.nextBatch(shape);
+      expect(ids.every((id) => id < wordTokenizer.special.visualStart)).toBe(true);
+      const read = wordTokenizer.decode(Array.from(ids));
+      const said = wordTokenizer.decode(
+        Array.from(targets).filter((id) => id !== ignoredTarget && id !== wordTokenizer.special.eos),
+      );
+      expect(read, kind).toMatch(kind === 'conclude' ? /, yes, at the (top|bottom) .*: / : /, yes, .*slowly: /);
+      expect(said, kind).toMatch(/, yes/);
+      expect(said, kind).toMatch(/ no/);
       expect(said, kind).not.toMatch(/ASSISTANT|USER|is there/);
+      for (const noun of ['car', 'dog', 'tree'])
+        expect(said.split(noun).length, kind).toBeLessThan(read.split(noun).length);
     }
+  });
+
+  it('put letters for things and colours where no picture is, the same ones in question and answer', () => {
+    const words = /apple|butterfl|\bcar|cat|dog|fish|heart|house|mushroom|rocket|star|tree|red|yellow|blue|purple/;
+    const documentsOf = (kind: DocumentKind, letters: number): string[] => {
+      const stream = new DocumentStream(
+        corpora,
+        wordTokenizer,
+        { ...plain, letters, mixture: { [kind]: 1 } },
+        { random: 3, waiting: [] },
+      );
+      const { ids } = stream.nextBatch({ batch: 2, length: 1500 });
+      return wordTokenizer.decode(Array.from(ids)).split('USER:').slice(1);
+    };
+    for (const kind of ['rewrite', 'conclude'] as const) {
+      expect(documentsOf(kind, 0).every((document) => words.test(document))).toBe(true);
+      const disguised = documentsOf(kind, 1);
+      expect(disguised.length).toBeGreaterThan(10);
+      // Plurals this small tokenizer has no token for stay words.
+      expect(disguised.filter((document) => words.test(document)).length).toBeLessThan(disguised.length / 3);
+    }
+    for (const document of documentsOf('conclude', 1)) {
+      const asked = /is there an?([A-Zb-z]) in the picture/.exec(document)?.[1];
+      if (asked === undefined) continue;
+      const [, list, verdict] = /ASSISTANT:(.*): (yes|no)/.exec(document) ?? [];
+      expect(list.includes(`${asked}, yes, at`)).toBe(verdict === 'yes');
+      expect(new RegExp(`an?${asked} at`).test(list)).toBe(false);
+    }
+  });
+
+  it('leave little room empty, and let none wait for ever', () => {
+    const stream = streamOf(documentKinds);
+    let padding = 0;
+    let waited = new Map<number, number>();
+    for (let index = 0; index < 60; index++) {
+      const { ids } = stream.nextBatch({ batch: 2, length: 400 });
+      padding += ids.filter((id) => id === special.pad).length / ids.length;
+      waited = new Map(stream.save().waiting.map((seed) => [seed, (waited.get(seed) ?? 0) + 1]));
+      expect(Math.max(...waited.values())).toBeLessThan(12);
+    }
+    expect(padding / 60).toBeLessThan(0.1);
   });
 
   it('say everything in as many captions as asked', () => {
@@ -161,7 +223,7 @@ describe('training documents', () => {
         return { scene, codes, canonical: new Uint16Array(side * side).fill(own), latentFrames: 1, side };
       });
       const options = { ...plain, mixture: { draw: 1 } };
-      const stream = new DocumentStream({ ...corpora, stills }, text, options, { random: 11, pending: null });
+      const stream = new DocumentStream({ ...corpora, stills }, text, options, { random: 11, waiting: [] });
       const { ids, documents } = stream.nextBatch({ batch: 2, length: 2000 });
       expect(documents).toBeGreaterThan(10);
       const codes = Array.from(ids).filter((id) => id >= special.visualStart);
@@ -234,9 +296,9 @@ describe('training documents', () => {
     const first = streamOf(documentKinds);
     for (let index = 0; index < 3; index++) expect(first.nextBatch(shape)).toEqual(batches[index]);
     const position: unknown = JSON.parse(JSON.stringify(first.save()));
-    const { random, pending } = position as { random: number; pending: number | null };
+    const { random, waiting } = position as { random: number; waiting: number[] };
     const mixture = Object.fromEntries(documentKinds.map((kind) => [kind, 1]));
-    const resumed = new DocumentStream(corpora, text, { ...plain, mixture }, { random, pending });
+    const resumed = new DocumentStream(corpora, text, { ...plain, mixture }, { random, waiting });
     for (let index = 3; index < 6; index++) expect(resumed.nextBatch(shape)).toEqual(batches[index]);
     expect(new SeededRandom(random).save()).toBe(random);
   });
@@ -248,7 +310,7 @@ describe('training documents', () => {
       { ...plain, textWeight: 1, questions: 1, mixture: { draw: 1, 'tell clip': 0 } },
       {
         random: 1,
-        pending: null,
+        waiting: [],
       },
     );
     for (let index = 0; index < 5; index++) expect(learned(stream.nextBatch(shape)).visual).toBeGreaterThan(0);

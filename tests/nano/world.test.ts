@@ -8,7 +8,15 @@ import {
   variedClipCaption,
 } from '../../demos/nano/world/captions.js';
 import { Artwork } from '../../demos/nano/world/draw.node.js';
-import { ask, drawClipQuestion, drawQuestion, questionTypes } from '../../demos/nano/world/questions.js';
+import {
+  ask,
+  backgroundQuestion,
+  conclusionOf,
+  drawClipQuestion,
+  drawQuestion,
+  questionTypes,
+  reasonedAnswer,
+} from '../../demos/nano/world/questions.js';
 import { SeededRandom } from '../../demos/nano/world/random.js';
 import {
   boxOf,
@@ -30,8 +38,16 @@ import {
   slotSize,
   splitOf,
   type Scene,
+  type SceneObject,
 } from '../../demos/nano/world/scene.js';
-import { backgroundPaints, motionKinds, numberWords, trainedStyles } from '../../demos/nano/world/words.js';
+import {
+  backgroundPaints,
+  motionKinds,
+  numberWords,
+  trainedStyles,
+  type Color,
+  type Noun,
+} from '../../demos/nano/world/words.js';
 
 const scenes = (count: number): Scene[] => {
   const random = new SeededRandom(3);
@@ -241,6 +257,52 @@ describe('words about scenes', () => {
       if (type === 'relation' || type === 'motion' || type === 'color') continue;
       expect(ask(type, lone, random)).toBeDefined();
     }
+  });
+});
+
+describe('reasoned answers', () => {
+  const thing = (noun: Noun, x: number, y: number, color?: Color): SceneObject => ({ noun, color, x, y, size: 28 });
+  const scene: Scene = {
+    style: 'noto',
+    background: 'pink',
+    objects: [thing('cat', 48, 16), thing('car', 16, 16, 'red'), thing('cat', 16, 48, 'blue')],
+  };
+  const seen = 'a red car at the top left, a cat at the top right, a blue cat at the bottom left';
+
+  it('confirm or count what is asked about where they name it', () => {
+    const cases: [string, string, string][] = [
+      ['is there a car in the picture?', 'yes', seen.replace('car', 'car, yes,')],
+      ['is there a dog in the picture?', 'no', seen],
+      ['how many cats are there?', 'two', seen.replace('cat at', 'cat, one, at').replace('cat at', 'cat, two, at')],
+      ['where is the car?', 'at the top left', seen.replace('car', 'car, yes,')],
+      ['what color is the car?', 'red', seen.replace('car', 'car, yes,')],
+      ['what is at the top right?', 'a cat', seen.replace('right', 'right, yes')],
+      ['what is in the picture?', 'a red car, a cat and a blue cat', seen],
+      [
+        'how many things are there?',
+        'three',
+        'a red car, one, at the top left, a cat, two, at the top right, a blue cat, three, at the bottom left',
+      ],
+    ];
+    for (const [question, answer, list] of cases) {
+      expect(reasonedAnswer(scene, { question, answer })).toBe(`${list}: ${answer}`);
+      expect(conclusionOf(reasonedAnswer(scene, { question, answer }))).toBe(answer);
+    }
+    expect(reasonedAnswer(scene, { question: backgroundQuestion, answer: 'pink' })).toBe('pink');
+  });
+
+  it('name the places again before a relation, in the order of the question', () => {
+    const objects = scene.objects.slice(0, 2);
+    expect(reasonedAnswer({ ...scene, objects }, { question: 'is the cat left of the car?', answer: 'no' })).toBe(
+      'a red car, yes, at the top left, a cat, yes, at the top right: cat at the top right, car at the top left: no',
+    );
+  });
+
+  it('say of clips what each thing does', () => {
+    const objects = [{ ...scene.objects[1], motion: { kind: 'moves up', speed: 2 } }, scene.objects[0]] as const;
+    expect(reasonedAnswer({ ...scene, objects }, { question: 'which way does the car move?', answer: 'up' })).toBe(
+      'a red car, yes, moves up slowly, a cat stands still: up',
+    );
   });
 });
 

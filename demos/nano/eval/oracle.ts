@@ -1,7 +1,7 @@
 import type { ClipSight } from '../check/clip.js';
 import type { Sight } from '../check/checker.js';
 import { phraseOf, placePhrase } from '../world/captions.js';
-import { backgroundQuestion, directionOf, existenceQuestion, thingsIn } from '../world/questions.js';
+import { backgroundQuestion, countQuestion, directionOf, existenceQuestion, thingsIn } from '../world/questions.js';
 import {
   boxOf,
   gridStep,
@@ -56,7 +56,7 @@ export function answerFrom(scene: Scene, question: string): string {
   const of = (noun: string): SceneObject | undefined => objects.find((thing) => thing.noun === noun);
   const read = (pattern: RegExp): string[] | undefined => pattern.exec(question)?.slice(1);
   if (objects.length > 0 && question === 'what is in the picture?') return thingsIn(scene);
-  if (question === 'how many things are there?') return numberWords[objects.length] ?? '';
+  if (question === countQuestion) return numberWords[objects.length] ?? '';
   if (question === backgroundQuestion) return background;
   const absent = nouns.find((noun) => question === existenceQuestion(noun));
   if (absent !== undefined) return of(absent) === undefined ? 'no' : 'yes';

@@ -1,4 +1,9 @@
-import { packDocuments, type PackedBatch, type TokenDocument } from '../../../engine/train/packing.js';
+import {
+  packDocuments,
+  type PackedBatch,
+  type SequenceShape,
+  type TokenDocument,
+} from '../../../engine/train/packing.js';
 import {
   captionLastSample,
   conversationSample,
@@ -22,6 +27,7 @@ import {
   type Question,
 } from '../world/questions.js';
 import { SeededRandom } from '../world/random.js';
+import { colors, nouns, plural } from '../world/words.js';
 import { framesPerSecond, gridStep, largeSide, largeSlotSize, splitOf, type Scene } from '../world/scene.js';
 import { canonicalTable, composedCodes, type CanonicalTable } from './canonical.js';
 import { drawTrainingScene, type CorpusKind, type TokenizedScene } from './corpus.node.js';
@@ -31,7 +37,7 @@ import { drawTrainingScene, type CorpusKind, type TokenizedScene } from './corpu
  * draws is new every time, composed of the corpus's parts. `tell`: picture or clip, then its full caption. `ask`: picture or
  * clip, then questions and answers, which begin with what is seen. `compare`: two pictures, then a question about one.
  * `rewrite`: no picture, but a caption as people write it, then the full one of a picture or clip that it fits. `conclude`: no
- * picture either, but questions whose answers begin with things at random; what follows from them is learned, and cheaply.
+ * picture either, but a question whose answer names things at random; what follows from them is learned, and cheaply.
  */
 export const documentKinds = [
   'draw',
@@ -70,13 +76,18 @@ export interface DocumentOptions {
   beginWeight: number;
   /** Weight of what is not a code in drawings: captions say little about one another, and the grammar is forced. */
   textWeight: number;
-  /** Questions of a conversation about a picture or clip, and of one about none. */
+  /** Questions of a conversation about a picture or clip. */
   questions: number;
-  conclusions: number;
   /** Weight of an answer's tokens: a yes or no is one among hundreds of codes, and would be drowned by them. */
   answerWeight: number;
-  /** Of what is concluded from things that are only named: a token or two of each answer are learned. */
+  /** Of what is concluded from things that are only named: a few tokens of each answer are learned. */
   conclusionWeight: number;
+  /**
+   * Share of the documents without a picture in which letters stand for all things and colours, each time others: what is
+   * asked for must then be copied and compared, as it cannot be known. Copying in context is learned from many rare words
+   * rather than few frequent ones (Chan et al. 2022, arXiv 2205.05055), and combinations that are held out are not shown.
+   */
+  letters: number;
 }
 
 /** What documents are made of. */
@@ -85,12 +96,18 @@ export type Corpora = Readonly<Record<CorpusKind, readonly TokenizedScene[]>>;
 /** Where the stream of documents stands; all there is to know for going on. */
 export interface DocumentPosition {
   readonly random: number;
-  /** The document that did not fit into the last batch: its seed. */
-  readonly pending: number | null;
+  /** Seeds of the documents that are drawn and in no batch yet, the oldest first. */
+  readonly waiting: readonly number[];
 }
 
 /** Documents drawn at most until one fits a sequence. */
 const mostAttempts = 1000;
+
+/**
+ * Documents that wait for a place in a batch, so that one can be found for most gaps: 4 % of the nano model's tokens are
+ * padding, and were 17 % when only the next document was tried. The oldest go first, so none waits for long.
+ */
+const mostWaiting = 32;
 
 /** Scenes drawn at most until one can be composed. */
 const composeAttempts = 4;
@@ -98,10 +115,11 @@ const composeAttempts = 4;
 /** Endless documents over corpora of stills and clips. A document follows from its 32-bit seed alone. */
 export class DocumentStream {
   private readonly random: SeededRandom;
-  private pending: number | null;
+  private readonly waiting: { readonly seed: number; readonly document: TokenDocument }[];
   private readonly kinds: readonly DocumentKind[];
   private readonly totals: readonly number[];
   private readonly stillTable: CanonicalTable;
+  private readonly words: WorldWords;
 
   constructor(
     private readonly corpora: Corpora,
@@ -110,32 +128,39 @@ export class DocumentStream {
     position: DocumentPosition,
   ) {
     this.random = new SeededRandom(position.random);
-    this.pending = position.pending;
     this.kinds = documentKinds.filter((kind) => (options.mixture[kind] ?? 0) > 0);
     this.stillTable = canonicalTable('stills', corpora.stills);
+    this.words = worldWords(text);
     let sum = 0;
     this.totals = this.kinds.map((kind) => (sum += options.mixture[kind] ?? 0));
+    this.waiting = position.waiting.map((seed) => ({ seed, document: this.document(seed) }));
   }
 
   save(): DocumentPosition {
-    return { random: this.random.save(), pending: this.pending };
+    return { random: this.random.save(), waiting: this.waiting.map(({ seed }) => seed) };
   }
 
-  nextBatch(shape: { batch: number; length: number }): PackedBatch {
-    let last = this.pending ?? this.random.nextUint32();
-    let started = false;
-    const next = (): TokenDocument => {
-      for (let attempt = 1; ; attempt++) {
-        if (started) last = this.random.nextUint32();
-        started = true;
-        const document = this.document(last);
-        // The longest conversations are passed over; where nothing fits, packing says so.
-        if (document.ids.length <= shape.length || attempt === mostAttempts) return document;
+  nextBatch(shape: SequenceShape): PackedBatch {
+    const next = (room: number): TokenDocument | undefined => {
+      while (this.waiting.length < mostWaiting) {
+        const drawn = this.drawn(shape.length);
+        // Where nothing fits, packing says so.
+        if (drawn.document.ids.length > shape.length) return drawn.document;
+        this.waiting.push(drawn);
       }
+      const fitting = this.waiting.findIndex(({ document }) => document.ids.length <= room);
+      return fitting < 0 ? undefined : this.waiting.splice(fitting, 1)[0].document;
     };
-    const packed = packDocuments(next, shape, this.text.special.pad);
-    this.pending = last;
-    return packed;
+    return packDocuments(next, shape, this.text.special.pad);
+  }
+
+  /** The next document that fits a sequence: the longest conversations are passed over. */
+  private drawn(length: number): { seed: number; document: TokenDocument } {
+    for (let attempt = 1; ; attempt++) {
+      const seed = this.random.nextUint32();
+      const document = this.document(seed);
+      if (document.ids.length <= length || attempt === mostAttempts) return { seed, document };
+    }
   }
 
   private document(seed: number): TokenDocument {
@@ -195,7 +220,7 @@ export class DocumentStream {
       }
       case 'rewrite': {
         const scene = drawTrainingScene('stills', random);
-        return this.answering(rewriting(variedCaption(scene, random), fullCaption(scene)));
+        return this.rewriting(variedCaption(scene, random), fullCaption(scene), random);
       }
       case 'conclude':
         return this.concluding('stills', random, (scene) => drawQuestion(scene, random, comparingQuestions));
@@ -203,7 +228,7 @@ export class DocumentStream {
         return this.concluding('clips', random, (scene) => drawClipQuestion(scene, random));
       case 'rewrite clip': {
         const scene = drawTrainingScene('clips', random);
-        return this.answering(rewriting(variedClipCaption(scene, random), fullClipCaption(scene)));
+        return this.rewriting(variedClipCaption(scene, random), fullClipCaption(scene), random);
       }
     }
   }
@@ -229,30 +254,54 @@ export class DocumentStream {
   }
 
   /**
-   * Questions about scenes that are not shown, each about another: only what stands behind the things is learned. Often
-   * there are fewer things than pictures have: comparing is learned with one first.
+   * A question about a scene that is not shown: which things there are cannot be known and is not learned, but the marks
+   * beside them are, and what stands behind the colon. Often there are fewer things than pictures have: comparing is learned
+   * with one first.
    */
   private concluding(kind: CorpusKind, random: SeededRandom, ask: (scene: Scene) => Question): TokenDocument {
-    const turns: ConversationTurn[] = [];
-    while (turns.length < 2 * this.options.conclusions) {
+    for (;;) {
       const { objects, ...rest } = drawTrainingScene(kind, random);
       const scene = { ...rest, objects: objects.slice(0, 1 + random.integer(objects.length)) };
       if (splitOf(scene) !== 'seen') continue;
       const question = ask(scene);
       const answer = reasonedAnswer(scene, question);
       if (answer === question.answer) continue;
-      turns.push({ role: 'user', text: question.question }, { role: 'assistant', text: ` ${answer}` });
+      const turns: ConversationTurn[] = [
+        { role: 'user', text: question.question },
+        { role: 'assistant', text: ` ${answer}` },
+      ];
+      const { ids, labels } = conversationSample(turns, this.text);
+      const { colon, comma, things } = this.words;
+      let concludes = false;
+      const learned = labels.map((label, at) => {
+        const before = labels[at - 1];
+        const kept = concludes || before === comma || things.has(before) ? label : ignoreIndex;
+        if (label === colon) concludes = true;
+        return kept;
+      });
+      return this.weighted(this.disguised({ ids, labels: learned }, random), this.options.conclusionWeight);
     }
-    const { ids, labels } = conversationSample(turns, this.text);
-    const colon = this.text.encode('left:').at(-1);
-    let concludes = false;
-    const learned = labels.map((label) => {
-      const kept = concludes ? label : ignoreIndex;
-      if (label === colon) concludes = true;
-      if (label === this.text.special.eos) concludes = false;
-      return kept;
+  }
+
+  /** A conversation in which a caption is written out in full: for prompts that leave much open (see `--rewrite`). */
+  private rewriting(caption: string, full: string, random: SeededRandom): TokenDocument {
+    const turns: ConversationTurn[] = [
+      { role: 'user', text: caption },
+      { role: 'assistant', text: ` ${full}` },
+    ];
+    return this.weighted(this.disguised(conversationSample(turns, this.text), random), this.options.answerWeight);
+  }
+
+  /** Now and then the same with letters for things and colours. */
+  private disguised(sample: Sample, random: SeededRandom): Sample {
+    if (random.next() >= this.options.letters) return sample;
+    const letters = random.shuffled(this.words.letters);
+    const disguises = new Map<number, number>();
+    this.words.disguised.forEach((forms, index) => {
+      for (const form of forms) disguises.set(form, letters[index]);
     });
-    return this.weighted({ ids, labels: learned }, this.options.conclusionWeight);
+    const disguise = (id: number): number => disguises.get(id) ?? id;
+    return { ids: sample.ids.map(disguise), labels: sample.labels.map(disguise) };
   }
 
   private caption(
@@ -296,17 +345,38 @@ export class DocumentStream {
   }
 }
 
+/** Tokens that stand for something of the world: of its words those that are one token, as all are in the nano model's vocabulary. */
+interface WorldWords {
+  readonly colon: number;
+  readonly comma: number;
+  /** Of the things' nouns. */
+  readonly things: ReadonlySet<number>;
+  /** Each thing's forms, and each colour. */
+  readonly disguised: readonly (readonly number[])[];
+  /** Single letters, which no caption, question or answer has. */
+  readonly letters: readonly number[];
+}
+
+function worldWords(text: TextTokenizer): WorldWords {
+  const last = (words: string): number => text.encode(words).at(-1) ?? ignoreIndex;
+  const tokenOf = (word: string): number[] => {
+    const ids = text.encode(` ${word}`);
+    return ids.length === 1 ? ids : [];
+  };
+  return {
+    colon: last('left:'),
+    comma: last('left,'),
+    things: new Set(nouns.flatMap(tokenOf)),
+    disguised: [...nouns.map((noun) => [noun, plural(noun)]), ...colors.map((color) => [color])].map((forms) =>
+      forms.flatMap(tokenOf),
+    ),
+    letters: 'ABCDEFGHIJKLMNOPQRSTUVWXYZbcdefghijklmnopqrstuvwxyz'.split('').map(last),
+  };
+}
+
 /** Rows of tokens, of a picture of so many, in which still things begin. */
 function beginRows(side: number): readonly number[] {
   return [0, side * gridStep === largeSide ? (largeSide - largeSlotSize) / gridStep : side / 2];
-}
-
-/** A conversation in which a caption is written out in full: for prompts that leave much open (see `--rewrite`). */
-function rewriting(caption: string, full: string): ConversationTurn[] {
-  return [
-    { role: 'user', text: caption },
-    { role: 'assistant', text: ` ${full}` },
-  ];
 }
 
 /** Labels of everything behind the picture. */

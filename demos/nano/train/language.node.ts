@@ -90,7 +90,7 @@ export async function trainLanguage(
   };
   const curve = new LossCurve(options.run, `${stage.name}-curve`);
   const position = await resumeRun(options.run, runState);
-  let start: DocumentPosition = { random: new SeededRandom(seed + stage.seedOffset).nextUint32(), pending: null };
+  let start: DocumentPosition = { random: new SeededRandom(seed + stage.seedOffset).nextUint32(), waiting: [] };
   if (position) {
     trainer.resumeAt(position.step);
     start = documentPosition(position.dataPosition);
@@ -118,8 +118,8 @@ export async function trainLanguage(
 }
 
 function documentPosition(value: JsonValue): DocumentPosition {
-  const { random, pending } = value as { random: number; pending: number | null };
-  return { random, pending };
+  const { random, waiting } = value as { random: number; waiting: number[] };
+  return { random, waiting };
 }
 
 /** The stage's scenes in tokens by the finished vision tokenizer, as it will be shipped, and its codebook. */

@@ -100,9 +100,9 @@ const documents = {
   beginWeight: 3,
   textWeight: 0.1,
   questions: 2,
-  conclusions: 1,
   answerWeight: 2,
   conclusionWeight: 6,
+  letters: 0.5,
 };
 
 /** Pre-training, stage 1: text and pictures. */
@@ -156,7 +156,7 @@ const understandCaptions: LanguageStage = {
 const understandInstructions: LanguageStage = {
   ...pretrainVideo,
   name: 'understand-2',
-  steps: 8000,
+  steps: 9000,
   documents: {
     ...documents,
     mixture: {
@@ -164,7 +164,7 @@ const understandInstructions: LanguageStage = {
       ask: 0.25,
       compare: 0.02,
       tell: 0.04,
-      rewrite: 0.12,
+      rewrite: 0.2,
       conclude: 0.4,
       film: 0.15,
       'ask clip': 0.05,

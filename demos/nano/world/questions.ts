@@ -1,5 +1,4 @@
 import {
-  describe,
   groupsOf,
   inReadingOrder,
   listOf,
@@ -7,6 +6,7 @@ import {
   phraseOf,
   placedThings,
   placePhrase,
+  type DescribedThing,
 } from './captions.js';
 import type { SeededRandom } from './random.js';
 import { boxOf, relationsOf, type Relation, type Scene, type SceneObject } from './scene.js';
@@ -29,6 +29,7 @@ export function existenceQuestion(noun: Noun): string {
 }
 
 export const backgroundQuestion = 'what color is the background?';
+export const countQuestion = 'how many things are there?';
 
 /** How often each is asked: what is answered by yes or no more often, as such answers are the least to learn from. */
 const stillQuestions = [
@@ -75,7 +76,7 @@ export function ask(
       return { question: `what is ${place}?`, answer: phraseOf(thing) };
     }
     case 'how many': {
-      if (random.next() < 0.3) return { question: 'how many things are there?', answer: numberWords[objects.length] };
+      if (random.next() < 0.3) return { question: countQuestion, answer: numberWords[objects.length] };
       const noun = random.next() < 0.8 ? random.pick(present) : random.pick(absent);
       const count = objects.filter((thing) => thing.noun === noun).length;
       return { question: `how many ${plural(noun)} are there?`, answer: numberWords[count] };
@@ -157,21 +158,42 @@ function motionQuestion(thing: SceneObject, random: SeededRandom): { question: s
 
 /**
  * An answer as the nano model is taught to give it: first what it sees, then what follows from that (chain of thought, Wei et
- * al. 2022, arXiv 2201.11903): "a red car at the top left, a star at the bottom right: two". Before a yes or no what is asked
- * about is looked up: "...: star at the bottom right: yes", "...: cat: no". A transformer looks up what followed a word long
- * before it learns whether two words are the same.
+ * al. 2022, arXiv 2201.11903). What is asked about is confirmed or counted where it is named: "a red car at the top left, a
+ * star, yes, at the bottom right: yes", "a cat, one, at the top left, a cat, two, at the top right: two". Whether a word is
+ * the one asked about is decided beside that word, and what the answer comes to is read off the marks: small steps, of which
+ * a small transformer learns each. Before a relation the places are named again: "...: star at the bottom right, car at the
+ * top left: no".
  */
 export function reasonedAnswer(scene: Scene, { question, answer }: Pick<Question, 'question' | 'answer'>): string {
   if (question === backgroundQuestion) return answer;
   const moves = scene.objects.some(({ motion }) => motion !== undefined);
   const seen = moves ? movingThings(scene) : placedThings(scene);
-  if (answer !== 'yes' && answer !== 'no') return `${describe(seen)}: ${answer}`;
-  const asked = question.split(/\W+/).filter((word) => nouns.some((noun) => noun === word));
-  const found = asked.map((noun) => {
-    const words = seen.find(({ thing }) => thing.noun === noun)?.words;
-    return words === undefined ? noun : `${noun} ${words}`;
+  const asked = nounsIn(question);
+  const steps = [marked(seen, question, asked)];
+  if (asked.length > 1) {
+    const named = asked.flatMap((noun) => seen.filter(({ thing }) => thing.noun === noun).slice(0, 1));
+    steps.push(named.map(({ thing, words }) => `${thing.noun} ${words}`).join(', '));
+  }
+  return [...steps, answer].join(': ');
+}
+
+/** The things seen, those asked about marked by "yes" or, where they are counted, by their number so far. */
+function marked(seen: readonly DescribedThing[], question: string, asked: readonly Noun[]): string {
+  const counts = question.startsWith('how many');
+  const place = /^what is (.+)\?$/.exec(question)?.[1];
+  let count = 0;
+  const phrases = seen.map(({ thing, words }) => {
+    const isAsked = question === countQuestion || asked.includes(thing.noun);
+    if (isAsked) count += 1;
+    const mark = isAsked ? `, ${counts ? numberWords[count] : 'yes'},` : '';
+    return `${phraseOf(thing)}${mark} ${words}${words === place ? ', yes' : ''}`;
   });
-  return `${describe(seen)}: ${found.join(', ')}: ${answer}`;
+  return phrases.join(', ');
+}
+
+/** The things that a question names, in its order. */
+function nounsIn(question: string): Noun[] {
+  return question.split(/\W+/).flatMap((word) => nouns.filter((noun) => noun === word || plural(noun) === word));
 }
 
 /** What an answer comes to: all of it, or what stands behind the things that were named first. */
