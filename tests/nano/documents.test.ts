@@ -3,7 +3,8 @@ import { corpusScene, type CorpusKind, type TokenizedScene } from '../../demos/n
 import { DocumentStream, documentKinds, type Corpora, type DocumentKind } from '../../demos/nano/train/documents.js';
 import { fullCaption } from '../../demos/nano/world/captions.js';
 import { SeededRandom } from '../../demos/nano/world/random.js';
-import { backgrounds } from '../../demos/nano/world/words.js';
+import { isHeldOut } from '../../demos/nano/world/scene.js';
+import { backgrounds, nouns } from '../../demos/nano/world/words.js';
 import { ignoredTarget, type PackedBatch } from '../../engine/train/packing.js';
 import { buildTokenizerJson, textTokenizerFromJson } from '../../tokenizer/index.js';
 
@@ -46,6 +47,7 @@ const plain = {
   captionDropout: 0,
   fullCaptions: 0,
   contextNoise: { share: 0, highest: 0 },
+  strangers: 0,
   beginWeight: 1,
   textWeight: 0.25,
   questions: 2,
@@ -238,6 +240,57 @@ describe('training documents', () => {
     const composed = codesOf(4000);
     expect(composed).not.toContain(own);
     expect(new Set(composed).size).toBe(backgrounds.length);
+  });
+
+  it('read another thing in one slot where told to, and learn the rest of the picture alone', () => {
+    const side = 8;
+    const stills = Array.from({ length: 4000 }, (_, index) => {
+      const scene = corpusScene('stills', 9, index);
+      // What a cell shows is its code: things by their noun, bare background by its colour.
+      const codes = Uint16Array.from({ length: side * side }, (_, cell) => {
+        const [x, y] = [(cell % side) * 8, Math.floor(cell / side) * 8];
+        const thing = scene.objects.find((each) => Math.abs(each.x - x - 4) < 16 && Math.abs(each.y - y - 4) < 16);
+        return thing === undefined
+          ? backgrounds.indexOf(scene.background)
+          : backgrounds.length + nouns.indexOf(thing.noun);
+      });
+      return { scene, codes, canonical: codes, latentFrames: 1, side };
+    });
+    const batchOf = (strangers: number): PackedBatch =>
+      new DocumentStream(
+        { ...corpora, stills },
+        text,
+        { ...plain, fullCaptions: 1, strangers, mixture: { draw: 1 } },
+        { random: 11, waiting: [] },
+      ).nextBatch({ batch: 4, length: 2000 });
+    const nounOf = (id: number): string => nouns[id - special.visualStart - backgrounds.length];
+    let strange = 0;
+    const { ids, targets, positions, documents } = batchOf(1);
+    const starts = Array.from(positions.keys()).filter((at) => positions[at] === 0 && positions[at + 1] === 1);
+    expect(starts).toHaveLength(documents);
+    starts.forEach((start, index) => {
+      const end = starts[index + 1] ?? ids.length;
+      const places = Array.from({ length: end - start }, (_, at) => start + at);
+      const cells = places.filter((at) => ids[at] >= special.visualStart && positions[at] >= positions[start]);
+      const read = text.decode(Array.from(ids.slice(start, cells[0])));
+      const unlearned = cells.filter((at) => targets[at - 1] === ignoredTarget);
+      const learned = cells.filter((at) => targets[at - 1] !== ignoredTarget);
+      for (const at of learned) expect(ids[at]).toBe(targets[at - 1]);
+      for (const at of learned) if (nounOf(ids[at])) expect(read).toContain(nounOf(ids[at]));
+      if (unlearned.length === 0) return;
+      strange += 1;
+      expect(unlearned).toHaveLength(16);
+      expect(new Set(unlearned.map((at) => ids[at])).size).toBe(1);
+      const shown = [...new Set(cells.map((at) => nounOf(ids[at])))].filter((noun) => noun !== undefined);
+      for (const a of shown)
+        for (const b of shown) if (a !== b) expect(isHeldOut([a, b].sort().join(' and '))).toBe(false);
+    });
+    expect(strange).toBeGreaterThan(documents / 4);
+    const plainBatch = batchOf(0);
+    const ignored = Array.from(plainBatch.targets.keys()).filter(
+      (at) => plainBatch.targets[at] === ignoredTarget && plainBatch.ids[at + 1] >= special.visualStart,
+    );
+    expect(ignored).toHaveLength(0);
   });
 
   it('give answers the weight asked for, and nothing else of a conversation a loss', () => {

@@ -28,7 +28,16 @@ import {
 } from '../world/questions.js';
 import { SeededRandom } from '../world/random.js';
 import { colors, nouns, plural } from '../world/words.js';
-import { framesPerSecond, gridStep, largeSide, largeSlotSize, splitOf, type Scene } from '../world/scene.js';
+import {
+  framesPerSecond,
+  gridStep,
+  largeSide,
+  largeSlotSize,
+  slotSize,
+  splitOf,
+  type Scene,
+  type SceneObject,
+} from '../world/scene.js';
 import { canonicalTable, composedCodes, type CanonicalTable } from './canonical.js';
 import { drawTrainingScene, type CorpusKind, type TokenizedScene } from './corpus.node.js';
 
@@ -69,6 +78,12 @@ export interface DocumentOptions {
    * that the caption is listened to and a wrong code does not spoil what follows.
    */
   contextNoise: { share: number; highest: number };
+  /**
+   * In this share of the drawings of several things, those with full captions, one slot reads as another thing than the
+   * caption says and is not learned: what stands in a slot is to follow from the caption and not from the other things,
+   * so that things can stand together that never did. The pictures read so show no held-out combination either.
+   */
+  strangers: number;
   /**
    * Weight of the codes in rows where still things begin, the first frame's in clips: what a caption says is decided there,
    * and the codes below follow from those above. The rows are the same in every picture, so no code is favoured.
@@ -171,10 +186,13 @@ export class DocumentStream {
     switch (kind) {
       case 'draw':
       case 'draw large': {
-        const { scene, side, canonical: codes } = kind === 'draw' ? this.still(random) : pick('large stills');
+        const still = kind === 'draw' ? this.still(random) : pick('large stills');
+        const { scene, side, canonical: codes } = still;
         const caption = this.caption(scene, random, fullCaption, variedCaption);
-        const picture = { codes, height: side, width: side };
-        return this.drawing(documentIds(generationSample(caption, picture), this.text), random, side, true);
+        const ids = documentIds(generationSample(caption, { codes, height: side, width: side }), this.text);
+        const leavesNothingOpen = kind === 'draw' && caption === fullCaption(scene);
+        const stranger = leavesNothingOpen ? this.stranger(still, random) : undefined;
+        return this.drawing(ids, random, side, { ends: true, stranger });
       }
       case 'film': {
         const item = pick('clips');
@@ -183,7 +201,7 @@ export class DocumentStream {
           documentIds(videoSample(caption, { ...clipOf(item), codes: item.canonical }), this.text),
           random,
           item.side,
-          false,
+          { ends: false },
         );
       }
       case 'tell': {
@@ -243,6 +261,25 @@ export class DocumentStream {
       if (canonical) return { scene, side, canonical };
     }
     return item;
+  }
+
+  /** The same picture with another thing in place of one, now and then, where things stand together that may. */
+  private stranger(
+    { scene, side }: Pick<TokenizedScene, 'scene' | 'side'>,
+    random: SeededRandom,
+  ): Stranger | undefined {
+    const { objects } = scene;
+    if (objects.length < 2 || random.next() >= this.options.strangers) return undefined;
+    const place = random.integer(objects.length);
+    for (let attempt = 0; attempt < composeAttempts; attempt++) {
+      const other = { noun: random.pick(nouns), color: random.next() < 0.5 ? undefined : random.pick(colors) };
+      if (other.noun === objects[place].noun) continue;
+      const changed = { ...scene, objects: objects.map((each, at) => (at === place ? { ...each, ...other } : each)) };
+      if (splitOf(changed) !== 'seen') continue;
+      const codes = composedCodes('stills', { scene: changed, side, latentFrames: 1 }, this.stillTable);
+      if (codes) return { codes, isOwn: slotCells(objects[place], side) };
+    }
+    return undefined;
   }
 
   private answering(turns: readonly ConversationTurn[]): TokenDocument {
@@ -326,23 +363,54 @@ export class DocumentStream {
   }
 
   /** A drawing: its codes are learned in full, the rest a little. A picture ends with EOS here, unlike the released data. */
-  private drawing(ids: readonly number[], random: SeededRandom, side: number, ends: boolean): TokenDocument {
+  private drawing(
+    ids: readonly number[],
+    random: SeededRandom,
+    side: number,
+    { ends, stranger }: { ends: boolean; stranger?: Stranger | undefined },
+  ): TokenDocument {
     const { special } = this.text;
     const { beginWeight, textWeight } = this.options;
-    const labels = ends ? [...ids, special.eos] : [...ids];
+    const all = ends ? [...ids, special.eos] : [...ids];
     const { share, highest } = this.options.contextNoise;
     const rate = random.next() < share ? random.next() * highest : 0;
-    const read = labels.map((id) =>
-      isVisual(id, special) && random.next() < rate ? special.visualStart + random.integer(special.visualCount) : id,
-    );
+    const read: number[] = [];
+    const labels: number[] = [];
+    const weights = new Float32Array(all.length);
     let codes = 0;
-    const weights = labels.map((id) => {
-      if (!isVisual(id, special)) return textWeight;
-      const row = Math.floor(codes++ / side);
-      return beginRows(side).includes(row) ? beginWeight : 1;
+    all.forEach((id, at) => {
+      const cell = isVisual(id, special) ? codes++ : undefined;
+      if (cell === undefined) {
+        read.push(id);
+        labels.push(id);
+        weights[at] = textWeight;
+        return;
+      }
+      const seen = stranger ? special.visualStart + stranger.codes[cell] : id;
+      read.push(random.next() < rate ? special.visualStart + random.integer(special.visualCount) : seen);
+      labels.push(stranger?.isOwn(cell) ? ignoreIndex : id);
+      weights[at] = beginRows(side).includes(Math.floor(cell / side)) ? beginWeight : 1;
     });
     return { ids: read, labels, weights };
   }
+}
+
+/** A picture as it is read, with a thing that its caption does not tell of. */
+interface Stranger {
+  /** [side * side] */
+  readonly codes: Uint16Array;
+  /** Whether a cell, counted in raster order, is the thing's. */
+  readonly isOwn: (cell: number) => boolean;
+}
+
+/** The cells of a still thing's slot in a picture of so many tokens a side. */
+function slotCells({ x, y }: SceneObject, side: number): (cell: number) => boolean {
+  const [left, top] = [x, y].map((centre) => Math.round((centre - slotSize / 2) / gridStep));
+  const cells = slotSize / gridStep;
+  return (cell) => {
+    const [right, down] = [(cell % side) - left, Math.floor(cell / side) - top];
+    return right >= 0 && right < cells && down >= 0 && down < cells;
+  };
 }
 
 /** Tokens that stand for something of the world: of its words those that are one token, as all are in the nano model's vocabulary. */

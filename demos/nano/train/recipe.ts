@@ -97,6 +97,7 @@ const documents = {
   captionDropout: 0.1,
   fullCaptions: 0.6,
   contextNoise: { share: 0.3, highest: 0.2 },
+  strangers: 0.5,
   beginWeight: 3,
   textWeight: 0.1,
   questions: 2,
@@ -156,7 +157,7 @@ const understandCaptions: LanguageStage = {
 const understandInstructions: LanguageStage = {
   ...pretrainVideo,
   name: 'understand-2',
-  steps: 9000,
+  steps: 8000,
   documents: {
     ...documents,
     mixture: {
@@ -164,7 +165,7 @@ const understandInstructions: LanguageStage = {
       ask: 0.25,
       compare: 0.02,
       tell: 0.04,
-      rewrite: 0.2,
+      rewrite: 0.3,
       conclude: 0.4,
       film: 0.15,
       'ask clip': 0.05,
