@@ -34,6 +34,11 @@ export interface DecoderOptions {
    * raster order (ZipAR, arXiv 2412.04062). Requests then say how long lines are. Not together with windows. Default 1.
    */
   readonly lanes?: number;
+  /**
+   * Read a prompt only from where it parts with the one before, in whole chunks: a conversation that goes on is not read
+   * again. The results are the same to the bit as long as the weights stay as they are. Default false.
+   */
+  readonly keepsPrompts?: boolean;
   readonly onCompile?: (done: number, total: number) => void;
 }
 
@@ -57,6 +62,9 @@ export class Decoder {
   private readonly cache: KeyValueCache;
   private readonly state: DecodeState;
   private readonly stepper: Stepper;
+  private readonly keepsPrompts: boolean;
+  /** Of each row: what its cache holds of the last prompt, in whole chunks. Steps write behind it. */
+  private kept: readonly ArrayLike<number>[] = [];
   private busy = false;
 
   private constructor(
@@ -80,6 +88,8 @@ export class Decoder {
     this.capacity = parts.capacity;
     this.prefill = parts.prefill;
     this.stepper = parts.stepper;
+    // A stretched table of positions follows each request's length.
+    this.keepsPrompts = (options.keepsPrompts ?? false) && config.rope_scaling?.type !== 'dynamic';
   }
 
   /** Replayed for every step: samples one token of every sequence, or some with windows. */
@@ -232,7 +242,10 @@ export class Decoder {
     const { chunk, rows } = state;
     const prompts = this.rowPrompts(sequences);
     const cached = Math.max(...prompts.map((prompt) => prompt.length)) - 1;
-    for (let begin = 0; begin < cached; begin += chunk) {
+    const known = this.kept.length > 0 ? Math.min(...prompts.map((prompt, row) => shared(prompt, this.kept[row]))) : 0;
+    // Nothing is known any more if this is left in the middle.
+    this.kept = [];
+    for (let begin = known - (known % chunk); begin < cached; begin += chunk) {
       throwIfAborted(signal, 'decode');
       const ids = new Uint32Array(rows * chunk);
       const positions = new Uint32Array(rows * chunk);
@@ -247,6 +260,9 @@ export class Decoder {
       state.chunkPosition.write(new Uint32Array(rows).fill(begin));
       this.prefill.run();
     }
+    if (!this.keepsPrompts) return;
+    // The last token is read by the first step, which may round otherwise than a chunk does.
+    this.kept = prompts.map((prompt) => Array.from(prompt).slice(0, prompt.length - 1 - ((prompt.length - 1) % chunk)));
   }
 
   destroy(): void {
@@ -255,6 +271,13 @@ export class Decoder {
     this.cache.destroy();
     this.state.destroy();
   }
+}
+
+/** Tokens that both begin with. */
+function shared(one: ArrayLike<number>, other: ArrayLike<number>): number {
+  let length = 0;
+  while (length < one.length && length < other.length && one[length] === other[length]) length += 1;
+  return length;
 }
 
 function checkOptions(config: TransformerConfig, options: DecoderOptions, slice: IdSlice): void {

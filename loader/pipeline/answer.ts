@@ -143,7 +143,7 @@ export async function writeAnswers(
     while (sequences.length < rows) sequences.push({ prompt: [special.bos], sampling: { seed: 0, temperature: 0 } });
     // Visual tokens come last in every vocabulary: an answer is text.
     const slice: IdSlice = { first: 0, count: special.visualStart };
-    const decoder = await decoders.take({ sequences: rows, guided: false, slice, capacity });
+    const decoder = await decoders.take({ sequences: rows, guided: false, slice, capacity, goesOn: true });
     const group = indices.map((index) => writers[index]);
     for await (const { ids } of decoder.decode({ sequences, newTokens, blockSteps, signal })) {
       group.forEach((writer, row) => writer.add(ids[row]));

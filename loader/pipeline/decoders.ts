@@ -12,6 +12,8 @@ export interface DecoderNeed {
   drafts?: boolean;
   /** Lines written at once; default 1. */
   lanes?: number;
+  /** Whether prompts go on where the last one ended, as a conversation's do: they grow, and are not read again. */
+  goesOn?: boolean;
 }
 
 export interface DecoderPoolOptions {
@@ -26,6 +28,8 @@ export interface DecoderPoolOptions {
 const keptDecoders = 2;
 /** Capacities are rounded up, so that prompts a little longer find their decoder ready. */
 const capacityStep = 128;
+/** A decoder of conversations that grew too small is followed by one so much larger: each new one reads all of it again. */
+const growth = 1.5;
 
 /** A decoder and what it was made for. */
 interface KeptDecoder {
@@ -58,14 +62,16 @@ export class DecoderPool {
   }
 
   private async make(need: DecoderNeed): Promise<KeptDecoder> {
-    for (const smaller of this.kept.filter((other) => alike(other.need, need))) this.drop(smaller);
+    const smaller = this.kept.filter((other) => alike(other.need, need));
+    const grown = need.goesOn ? growth * Math.max(0, ...smaller.map(({ decoder }) => decoder.capacity)) : 0;
+    for (const each of smaller) this.drop(each);
     for (const old of this.kept.slice(0, Math.max(0, this.kept.length + 1 - keptDecoders))) this.drop(old);
-    const rounded = Math.ceil(need.capacity / capacityStep) * capacityStep;
+    const rounded = Math.ceil(Math.max(need.capacity, grown) / capacityStep) * capacityStep;
     const capacity = Math.max(need.capacity, Math.min(rounded, contextLength(this.config)));
-    const { sequences, guided, slice, drafts, lanes = 1 } = need;
+    const { sequences, guided, slice, drafts, lanes = 1, goesOn = false } = need;
     const { cacheType, windows } = this.options;
     const read = lanes > 1 ? { lanes } : { windows: drafts ? windows : [] };
-    const options = { sequences, guided, slice, capacity, cacheType, ...read };
+    const options = { sequences, guided, slice, capacity, cacheType, keepsPrompts: goesOn, ...read };
     return { decoder: await Decoder.create(this.device, this.config, this.weights, options), need };
   }
 
@@ -87,6 +93,7 @@ function alike(one: DecoderNeed, other: DecoderNeed): boolean {
     one.slice.first === other.slice.first &&
     one.slice.count === other.slice.count &&
     (one.drafts ?? false) === (other.drafts ?? false) &&
+    (one.goesOn ?? false) === (other.goesOn ?? false) &&
     (one.lanes ?? 1) === (other.lanes ?? 1)
   );
 }

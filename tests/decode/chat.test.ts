@@ -12,6 +12,7 @@ import {
   type DescribeRequest,
   type RgbImage,
 } from '../../index.js';
+import { Decoder } from '../../engine/decode/index.js';
 import { TextStream } from '../../loader/pipeline/answer.js';
 import { planCaption, planChats, type ChatContext } from '../../loader/pipeline/chat.js';
 import { testDevice } from '../support/gpu.js';
@@ -144,6 +145,26 @@ describe('a chat', () => {
     expect(chat.messages).toEqual([...messages, { role: 'assistant', text: second.text }]);
     expect(await emu3.chat({ messages, ...options })).toEqual(second);
     expect(pieces.join('')).toBe(second.text);
+  });
+
+  it('reads no picture again in later turns, and answers as if it had', async () => {
+    const own = await Emu3.load({ device: await testDevice(), folder: modelFolder() });
+    const decode = vi.spyOn(Decoder.prototype, 'decode');
+    const chat = new Chat(own);
+    const images = Array.from({ length: 9 }, (_, index) => bytes(37 + index));
+    const options = { maxNewTokens: 4 };
+    await chat.ask({ text: 'what is this', images, ...options });
+    const [decoder] = decode.mock.contexts as Decoder[];
+    const run = vi.spyOn(decoder.prefill, 'run');
+    const answer = await chat.ask({ text: 'and this', ...options });
+    expect(decode.mock.contexts[1]).toBe(decoder);
+    const turns = run.mock.calls.length;
+    expect(await emu3.chat({ messages: chat.messages.slice(0, -1), ...options })).toEqual(answer);
+    run.mockClear();
+    await new Chat(own).ask({ text: 'something else entirely', images: images.toReversed(), ...options });
+    expect(turns).toBeLessThan(run.mock.calls.length / 2);
+    decode.mockRestore();
+    await own.destroy();
   });
 
   it('stays as it was when a question fails', async () => {

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { Decoder, type DecodeRequest } from '../../engine/decode/index.js';
 import { ParameterStore } from '../../engine/parameters.js';
 import { QuantizedParameters } from '../../engine/quantized/index.js';
@@ -226,6 +226,49 @@ describe('a decoder', () => {
     expectClose((await narrow.lastLogits()).data, expected, { absolute }, `logits over a cache of ${cacheType}`);
     exact.destroy();
     narrow.destroy();
+  });
+
+  it('reads a prompt that goes on only from where it parts with the last one, to the same bits', async () => {
+    const options = { sequences: 2, guided: false, capacity: 460 };
+    const decoder = await goldenDecoder({ ...options, keepsPrompts: true });
+    const fresh = await goldenDecoder(options);
+    const chunk = (await testDevice()).traits.software ? 32 : 128;
+    const run = vi.spyOn(decoder.prefill, 'run');
+    const first = Array.from({ length: 300 }, (_, index) => (index * 13) % 350);
+    const changed = first.map((id, index) => (index === 270 ? 1 : id));
+    // Each with the tokens of both rows that are known: the shorter row decides, and of the last token nothing is kept.
+    const cases: [number[], number[], number][] = [
+      [first, first.slice(0, 290), 0],
+      [[...first, 5, 6, 7], first.slice(0, 289), 288],
+      [changed, first.slice(0, 289), 270],
+      [first, first.slice(0, 100), 100],
+      [first, first.slice(0, 100), 99],
+      [first.slice(0, 1), [...first.slice(0, 3), ...first], 1],
+    ];
+    for (const [one, other, known] of cases) {
+      run.mockClear();
+      const request = { sequences: [one, other].map((prompt) => ({ prompt, sampling: greedy })), newTokens: 9 };
+      expect(await decodeAll(decoder, request)).toEqual(await decodeAll(fresh, request));
+      expect((await decoder.lastLogits()).data).toEqual((await fresh.lastLogits()).data);
+      const all = Math.ceil((Math.max(one.length, other.length) - 1) / chunk);
+      expect(run).toHaveBeenCalledTimes(Math.max(0, all - Math.floor(known / chunk)));
+    }
+    decoder.destroy();
+    fresh.destroy();
+  });
+
+  it('reads all of a prompt again when it was stopped while reading', async () => {
+    const decoder = await goldenDecoder({ sequences: 1, guided: false, capacity: 460, keepsPrompts: true });
+    const prompt = Array.from({ length: 300 }, (_, index) => (index * 7) % 350);
+    const request = { sequences: [{ prompt, sampling: greedy }], newTokens: 5 };
+    const ids = await decodeAll(decoder, request);
+    const stop = new AbortController();
+    const run = vi.spyOn(decoder.prefill, 'run').mockImplementationOnce(() => stop.abort());
+    const other = { ...request, sequences: [{ prompt: prompt.toReversed(), sampling: greedy }], signal: stop.signal };
+    await expect(decodeAll(decoder, other)).rejects.toMatchObject({ code: 'aborted' });
+    run.mockRestore();
+    expect(await decodeAll(decoder, request)).toEqual(ids);
+    decoder.destroy();
   });
 
   it('can be left in the middle and used again', async () => {
