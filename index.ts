@@ -43,6 +43,7 @@ export type { EncodedVideo, VideoCodes, VideoFrames } from './loader/pipeline/cl
 export type {
   VideoEvents,
   VideoFrameEvent,
+  VideoPixelsEvent,
   VideoRowEvent,
   VideoTokenEvent,
 } from './loader/pipeline/video-collector.js';

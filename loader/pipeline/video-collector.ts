@@ -39,11 +39,21 @@ export interface VideoFrameEvent {
   codes: Uint32Array;
 }
 
+/** How far a video's codes are turned into pixels. */
+export interface VideoPixelsEvent {
+  video: number;
+  /** Frames done and in all, of this video. */
+  done: number;
+  total: number;
+}
+
 export interface VideoEvents {
   signal?: AbortSignal;
   onToken?: (event: VideoTokenEvent) => void;
   onRow?: (event: VideoRowEvent) => void;
   onFrame?: (event: VideoFrameEvent) => void;
+  /** Told after each pass of a video's decoding, at least once a video. */
+  onPixels?: (event: VideoPixelsEvent) => void;
 }
 
 /** Where the videos of a batch stand in what is drawn altogether. */

@@ -91,6 +91,10 @@ export class VideoPipeline {
     return { frames: framesOf(await this.host.vision.decodeClip(codes, events)), framesPerSecond };
   }
 
+  private decodeTold(clip: CodeClip, video: number, { signal, onPixels }: VideoEvents): Promise<VideoFrames> {
+    return this.decodeFrames(clip, { signal, onFrames: (done, total) => onPixels?.({ video, done, total }) });
+  }
+
   async generate(requests: readonly VideoRequest[], events: VideoEvents): Promise<GeneratedVideo[]> {
     if (requests.length === 0) throw argument('requests', 'There is nothing to draw.', 'Give a prompt.');
     // Everything that needs no computing is refused before anything is computed.
@@ -129,7 +133,7 @@ export class VideoPipeline {
         await this.write(group, collector, events.signal);
         for (const [index, { outline, begunFrames, seed }] of group.entries()) {
           const clip = { ...clipShape(outline), codes: collector.codes[index] };
-          const decoded = await this.decodeFrames(clip, events);
+          const decoded = await this.decodeTold(clip, videos.length, events);
           const { prompt } = outline;
           videos.push({ ...decoded, prompt, seed, clip, kept: begunFrames, ids: collector.ids[index] });
         }
@@ -189,7 +193,8 @@ export class VideoPipeline {
       }
       const clip = { ...shape, frames: total, codes };
       // What was there is seen by what comes behind it and not the other way round, so the whole is decoded in one go.
-      return { ...(await this.decodeFrames(clip, events)), prompt, seed: settings.seed, clip, kept: original.frames };
+      const decoded = await this.decodeTold(clip, 0, events);
+      return { ...decoded, prompt, seed: settings.seed, clip, kept: original.frames };
     });
   }
 

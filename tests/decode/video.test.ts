@@ -5,6 +5,7 @@ import {
   type CodeClip,
   type RgbImage,
   type VideoFrameEvent,
+  type VideoPixelsEvent,
   type VideoRequest,
   type VideoRowEvent,
   type VideoTokenEvent,
@@ -85,6 +86,7 @@ describe('drawing', () => {
     const tokens: VideoTokenEvent[] = [];
     const rows: VideoRowEvent[] = [];
     const told: VideoFrameEvent[] = [];
+    const pixels: VideoPixelsEvent[] = [];
     const video = await emu3.generateVideo({
       prompt,
       size,
@@ -95,7 +97,9 @@ describe('drawing', () => {
       onToken: (event) => tokens.push(event),
       onRow: (event) => rows.push(event),
       onFrame: (event) => told.push(event),
+      onPixels: (event) => pixels.push(event),
     });
+    expect(pixels.at(-1)).toEqual({ video: 0, done: 12, total: 12 });
     const { eol, eof, eoi, eos, visualStart, visualCount } = emu3.tokenizer.special;
     const perFrame = latentFrameLength(size);
     expect(video.ids.length).toBe(3 * perFrame + 2);

@@ -159,7 +159,11 @@ async function draw(
     const started = performance.now();
     let tokens = 0;
     const drawn = await withProgress(terminal, 'drawing', 1, (bar) =>
-      run(emu3, { signal, onToken: ({ steps }) => bar.update(++tokens, 'tokens', steps) }),
+      run(emu3, {
+        signal,
+        onToken: ({ steps }) => bar.update(++tokens, 'tokens', steps),
+        onPixels: ({ done, total }) => bar.update(done, 'frames', total),
+      }),
     );
     const seconds = (performance.now() - started) / 1000;
     const { frames, framesPerSecond, seed, clip, kept } = drawn;
