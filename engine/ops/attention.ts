@@ -5,6 +5,7 @@ import {
   attentionCached,
   attentionDecode,
   attentionDecodePartials,
+  attentionDecodes,
   attentionForward,
   attentionTurnAndCache,
   type AttentionDropout,
@@ -92,13 +93,11 @@ export interface TokenPlaces {
   readonly start: Tensor;
 }
 
-/** New tokens of a row that are attended to straight out of their projections, at most: more of them are turned once for all. */
-const fewNewTokens = 4;
-
 /**
  * Appends the keys and values of new tokens to a persistent cache, keys turned by their rotary positions, and attends with
  * their turned queries to all of it: token i of row b sees keys `start[b] <= j <= position[b] + i`. The cache may have heads
- * filled up with zeros, which change no product. Not differentiable.
+ * filled up with zeros, which change no product. One or two tokens of a row take the decoding kernels, more are turned
+ * by a dispatch of its own for the prefill kernel. Not differentiable.
  *
  * @param projected `[batch * length, (heads + 2 * keyValueHeads) * headDimension]`: queries, keys and values side by side.
  * @returns `[batch * length, heads * cached head dimension]`
@@ -110,8 +109,8 @@ export function attentionWithCache(
   places: TokenPlaces,
   heads: number,
 ): Tensor {
-  const [batch] = cache.keys.shape;
-  const few = projected.shape[0] <= fewNewTokens * batch;
+  const length = projected.shape[0] / cache.keys.shape[0];
+  const few = attentionDecodes(length, places.rotaryTable.shape[1]);
   return few ? decode(graph, projected, cache, places, heads) : prefill(graph, projected, cache, places, heads);
 }
 

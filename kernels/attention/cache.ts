@@ -17,7 +17,7 @@ import { cacheSizes, cacheWidth, defineCacheKernels, type CacheOperands } from '
 import { checkAttentionShape } from './shape.js';
 
 const aliases = { Scalar: 'f32' } as const;
-const turnAndCache = defineCacheKernels('attention turn-and-cache', `${newTokensSource}\n${turnAndCacheSource}`, {
+const turnAndCache = defineCacheKernels('attention turn-and-cache', turnAndCacheSource, {
   aliases,
   constants: { HEADS: 4 },
 });
@@ -131,6 +131,14 @@ export function attentionTurnAndCache<T extends Operand>(
   });
 }
 
+/**
+ * Whether {@link attentionDecode} takes so many new tokens of a row, in heads of such a dimension. More than two are turned
+ * sooner by one dispatch for all who attend to them: every head of a group turns them anew here.
+ */
+export function attentionDecodes(length: number, headDimension: number): boolean {
+  return length <= 2 && headDimension % 8 === 0;
+}
+
 /** Into how many splits decoding cuts each row's keys; 0 where it merges in one dispatch. */
 function decodeSplits(traits: KernelTraits): number {
   return traits.software ? 0 : 16;
@@ -148,11 +156,12 @@ export function attentionDecodePartials(
 }
 
 /**
- * Attention of few new tokens per row, straight out of their projections, against the cache and one another: token i of row
- * b sees keys `start[b] <= j <= position[b] + i`, the last of them its own. Their keys and values go into the cache as
- * {@link attentionTurnAndCache} would write them, and count as the cache will give them back. Those past the capacity are
- * left out. Rows may stand at different positions; one at 0xffffffff sees nothing.
+ * Attention of one or two new tokens per row, straight out of their projections, against the cache and one another: token i
+ * of row b sees keys `start[b] <= j <= position[b] + i`, the last of them its own. Their keys and values go into the cache
+ * as {@link attentionTurnAndCache} would write them, and count as the cache will give them back. Those past the capacity
+ * are left out. Rows may stand at different positions; one at 0xffffffff sees nothing.
  *
+ * @param args.table Its head dimension is that of the cache, and one of {@link attentionDecodes}.
  * @param args.start u32 `[batch]`. A token that sees nothing gives zeros.
  * @param args.out Like projected, `[batch * length, heads * cache.headDimension]`.
  * @param args.partials f32 of {@link attentionDecodePartials}.
@@ -166,18 +175,21 @@ export function attentionDecode<T extends Operand>(
   const kernel = (splits === 0 ? decodeSoftware : decode)[cache.type];
   const { name } = kernel;
   const sizes = newTokenSizes(name, args, cache, heads);
-  const { batch, keyValueHeads, capacity, padded, tableRows, headDimension, tokens, length } = sizes;
-  checkAttentionShape(name, { batch, length, heads, keyValueHeads, headDimension: padded });
+  const { batch, keyValueHeads, capacity, padded, headDimension, tableRows, tokens, length } = sizes;
+  checkAttentionShape(name, { batch, length, heads, keyValueHeads, headDimension });
+  if (padded !== headDimension || !attentionDecodes(length, headDimension)) {
+    const given = `${length} tokens of a row in heads of ${headDimension}, cached in ${padded},`;
+    throw shapeError(name, `${given} where 1 or 2 in heads of a multiple of 8 are needed`);
+  }
   expectShape(name, 'start', start, [batch]);
-  expectShape(name, 'out', out, [tokens, heads * padded]);
+  expectShape(name, 'out', out, [tokens, heads * headDimension]);
   const types = { Scalar: floatType(name, 'projected', projected) };
-  const constants = { HEAD_DIMENSION: padded, NEW_TOKENS: length };
-  const vectors = padded / 4;
+  const constants = { HEAD_DIMENSION: headDimension, NEW_TOKENS: length };
+  const vectors = headDimension / 4;
   const params = {
     vectors,
     heads,
     key_value_heads: keyValueHeads,
-    half_dimension: headDimension / 2,
     capacity,
     table_rows: tableRows,
     scale: 1 / Math.sqrt(headDimension),
@@ -192,9 +204,9 @@ export function attentionDecode<T extends Operand>(
     value_cache: cache.values,
   };
   // Full caches: how much of them is visible is only known on the GPU.
-  const bytes = 8 * batch * keyValueHeads * capacity * cacheWidth(cache.type, padded);
-  const flops = 4 * tokens * heads * capacity * padded;
-  const partialsShape = attentionDecodePartials(traits, { tokens, heads, headDimension: padded });
+  const bytes = 8 * batch * keyValueHeads * capacity * cacheWidth(cache.type, headDimension);
+  const flops = 4 * tokens * heads * capacity * headDimension;
+  const partialsShape = attentionDecodePartials(traits, { tokens, heads, headDimension });
   if (partialsShape === undefined) {
     return [
       kernel.call({
@@ -228,8 +240,8 @@ export function attentionDecode<T extends Operand>(
       params: { count, vectors, splits },
       bindings: { partials, out },
       grid: linearGrid(divideRoundUp(count, 64)),
-      bytes: 4 * tokens * heads * (splits * (4 + padded) + padded),
-      flops: 2 * tokens * heads * padded * splits,
+      bytes: 4 * tokens * heads * (splits * (4 + headDimension) + headDimension),
+      flops: 2 * tokens * heads * headDimension * splits,
     }),
   ];
 }

@@ -1,4 +1,4 @@
-// Attention of few new tokens per row, straight out of their projections, against the row's cache and one another, for
+// Attention of one or two new tokens per row, straight out of their projections, against the row's cache and one another, for
 // adapters without fast workgroup memory: a workgroup owns one head of one token, each lane runs an online softmax over
 // every WORKGROUP_SIZE-th key, and the lanes' results are merged once at the end. Token i of row b has slot position[b] + i
 // of the caches; those past the capacity are left out.
@@ -23,15 +23,14 @@ struct Params {
   vectors: u32,
   heads: u32,
   key_value_heads: u32,
-  half_dimension: u32,
   capacity: u32,
   table_rows: u32,
   scale: f32,
 }
 
-@group(0) @binding(0) var<storage, read> projected: array<Scalar>;
+@group(0) @binding(0) var<storage, read> projected: array<vec4<Scalar>>;
 @group(0) @binding(1) var<storage, read> rotary_positions: array<u32>;
-@group(0) @binding(2) var<storage, read> table: array<f32>;
+@group(0) @binding(2) var<storage, read> table: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> start: array<u32>;
 @group(0) @binding(4) var<storage, read> position: array<u32>;
 @group(0) @binding(5) var<storage, read_write> key_cache: array<Four>;
@@ -69,15 +68,15 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let fits = min(own + 1u, params.capacity - begin);
 
   for (var four = lane; four < vectors; four += WORKGROUP_SIZE) {
-    for (var other = 0u; other <= own; other++) {
-      let token = row * NEW_TOKENS + other;
-      let turn = turn_of(token, four);
-      fresh[2u * other * VECTORS + four] = turned(token, params.heads + key_head, turn);
-      fresh[(2u * other + 1u) * VECTORS + four] =
-        unturned(token, params.heads + params.key_value_heads + key_head, turn);
-      if (other == own) {
-        query[four] = turned(token, head, turn);
-      }
+    query[four] = turned(vector_at(group.y, head), angles_of(group.y), four);
+  }
+  for (var other = 0u; other < fits; other++) {
+    let token = row * NEW_TOKENS + other;
+    let keys = vector_at(token, params.heads + key_head);
+    let values = vector_at(token, params.heads + params.key_value_heads + key_head);
+    for (var four = lane; four < vectors; four += WORKGROUP_SIZE) {
+      fresh[2u * other * VECTORS + four] = turned(keys, angles_of(token), four);
+      fresh[(2u * other + 1u) * VECTORS + four] = vec4<f32>(projected[values + four]);
     }
   }
   workgroupBarrier();

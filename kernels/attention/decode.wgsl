@@ -1,4 +1,4 @@
-// Attention of few new tokens per row, straight out of their projections, against the row's cache and one another, first
+// Attention of one or two new tokens per row, straight out of their projections, against the row's cache and one another, first
 // stage (split-KV, "Flash-Decoding", Dao et al. 2023): a workgroup owns one split of one row's keys for QUERIES (token, head)
 // pairs that share a key-value head, token-major, so that the cache is read once for all of them. decode-combine.wgsl merges
 // the splits. Token i of row b has slot position[b] + i of the caches; those past the capacity are left out.
@@ -29,20 +29,19 @@ const MASKED: f32 = -1e30;
 const IDLE: u32 = 0xffffffff;
 
 struct Params {
-  // HEAD_DIMENSION / 4, for a loop that need not be unrolled.
+  // HEAD_DIMENSION / 4, for loops that need not be unrolled.
   vectors: u32,
   heads: u32,
   key_value_heads: u32,
-  half_dimension: u32,
   capacity: u32,
   table_rows: u32,
   splits: u32,
   scale: f32,
 }
 
-@group(0) @binding(0) var<storage, read> projected: array<Scalar>;
+@group(0) @binding(0) var<storage, read> projected: array<vec4<Scalar>>;
 @group(0) @binding(1) var<storage, read> rotary_positions: array<u32>;
-@group(0) @binding(2) var<storage, read> table: array<f32>;
+@group(0) @binding(2) var<storage, read> table: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> start: array<u32>;
 @group(0) @binding(4) var<storage, read> position: array<u32>;
 @group(0) @binding(5) var<storage, read_write> key_cache: array<Four>;
@@ -59,12 +58,11 @@ var<workgroup> largest_bits: array<atomic<u32>, 2 * NEW_TOKENS>;
 
 // Four elements of a new token's key (kind 0) or value (1).
 fn new_four(token: u32, key_value_head: u32, kind: u32, four: u32) -> vec4<f32> {
-  let head = params.heads + kind * params.key_value_heads + key_value_head;
-  let turn = turn_of(token, four);
+  let vector = vector_at(token, params.heads + kind * params.key_value_heads + key_value_head);
   if (kind == 0u) {
-    return turned(token, head, turn);
+    return turned(vector, angles_of(token), four);
   }
-  return unturned(token, head, turn);
+  return vec4<f32>(projected[vector + four]);
 }
 
 // Of vectors of the row's new tokens: key and value of each.
@@ -100,8 +98,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   for (var item = lane; item < QUERIES * VECTORS; item += WORKGROUP_SIZE) {
     let pair = min(first_pair + item / VECTORS, pairs - 1u);
     let token = first_token + pair / group_size;
-    let four = item % VECTORS;
-    queries[item] = turned(token, key_head * group_size + pair % group_size, turn_of(token, four)) * params.scale;
+    let vector = vector_at(token, key_head * group_size + pair % group_size);
+    queries[item] = turned(vector, angles_of(token), item % VECTORS) * params.scale;
   }
   if (SCALES != 0u && (writes || split_end > seen)) {
     for (var item = lane; item < 2u * fits * VECTORS; item += WORKGROUP_SIZE) {
