@@ -1,5 +1,5 @@
 import type { KernelTraits } from '../../kernels/core/index.js';
-import { attention, attentionWithCache, turnAndCache } from '../../engine/ops/attention.js';
+import { attention, attentionWithCache } from '../../engine/ops/attention.js';
 import { spatialAttention } from '../../engine/ops/spatial-attention.js';
 import type { Workbench } from '../workbench.js';
 import { largeSizes, type KernelCase, type LanguageSizes } from './types.js';
@@ -45,11 +45,11 @@ function cached(sizes: LanguageSizes, batch: number, length: number, capacity: n
         rotaryPositions: bench.given([batch * length], 'u32', new Uint32Array(batch * length)),
         rotaryTable: bench.values([capacity, headDimension]),
         position,
+        start,
       };
       const projected = bench.values([batch * length, features]);
       const cache = { keys, values, type: 'f32', headDimension } as const;
-      const query = turnAndCache(bench.graph, projected, cache, places, heads);
-      return [attentionWithCache(bench.graph, query, cache, { heads, start, position })];
+      return [attentionWithCache(bench.graph, projected, cache, places, heads)];
     },
   };
 }

@@ -4,7 +4,8 @@ import {
   attentionBackwardStatistics,
   attentionCached,
   attentionDecode,
-  attentionDecodeSplits,
+  attentionDecodePartials,
+  attentionDecodes,
   attentionForward,
   attentionTurnAndCache,
   type AttentionDropout,
@@ -88,88 +89,73 @@ export interface TokenPlaces {
   readonly rotaryTable: Tensor;
   /** u32 `[batch]`: where the first token of each row goes in the cache. */
   readonly position: Tensor;
+  /** u32 `[batch]`: first visible key of each row. */
+  readonly start: Tensor;
 }
 
 /**
- * Appends the keys and values of new tokens to a persistent cache, keys turned by their rotary positions, and returns the
- * turned queries `[batch * length, heads * cached head dimension]` for {@link attentionWithCache}. The cache may have heads
- * filled up with zeros, which change no product; the larger dimension's scale is made up for. Not differentiable.
+ * Appends the keys and values of new tokens to a persistent cache, keys turned by their rotary positions, and attends with
+ * their turned queries to all of it: token i of row b sees keys `start[b] <= j <= position[b] + i`. The cache may have heads
+ * filled up with zeros, which change no product. One or two tokens of a row take the decoding kernels, more are turned
+ * by a dispatch of its own for the prefill kernel. Not differentiable.
  *
  * @param projected `[batch * length, (heads + 2 * keyValueHeads) * headDimension]`: queries, keys and values side by side.
+ * @returns `[batch * length, heads * cached head dimension]`
  */
-export function turnAndCache(
+export function attentionWithCache(
   graph: Graph,
   projected: Tensor,
   cache: KeyValueCache,
   places: TokenPlaces,
   heads: number,
 ): Tensor {
-  const { rotaryPositions, rotaryTable: table, position } = places;
-  const { headDimension: padded } = cache;
-  const query = graph.temporary([projected.shape[0], heads * padded], projected.dtype, 'turned queries');
-  const operands = { projected, rotaryPositions, table, position, query, cache };
+  const length = projected.shape[0] / cache.keys.shape[0];
+  const few = attentionDecodes(length, places.rotaryTable.shape[1]);
+  return few ? decode(graph, projected, cache, places, heads) : prefill(graph, projected, cache, places, heads);
+}
+
+function decode(graph: Graph, projected: Tensor, cache: KeyValueCache, places: TokenPlaces, heads: number): Tensor {
+  const { rotaryPositions, rotaryTable: table, position, start } = places;
+  const { headDimension } = cache;
+  const [tokens] = projected.shape;
+  const out = graph.temporary([tokens, heads * headDimension], projected.dtype, 'attention');
+  const partialsShape = attentionDecodePartials(graph.traits, { tokens, heads, headDimension });
+  const partials = partialsShape && graph.temporary(partialsShape, 'f32', 'attention partial sums');
+  const operands = { projected, rotaryPositions, table, position, start, cache, out, heads, partials };
+  graph.node({
+    name: 'attention decode',
+    inputs: [projected, rotaryPositions, table, position, start, cache.keys, cache.values],
+    outputs: [out, cache.keys, cache.values, ...(partials ? [partials] : [])],
+    calls: attentionDecode(graph.traits, operands),
+  });
+  return out;
+}
+
+function prefill(graph: Graph, projected: Tensor, cache: KeyValueCache, places: TokenPlaces, heads: number): Tensor {
+  const { rotaryPositions, rotaryTable: table, position, start } = places;
+  const { traits } = graph;
+  const { headDimension } = cache;
+  const [batch, keyValueHeads] = cache.keys.shape;
+  const [tokens] = projected.shape;
+  const query = graph.temporary([tokens, heads * headDimension], projected.dtype, 'turned queries');
+  // The larger dimension's scale is made up for.
+  const queryScale = Math.sqrt(headDimension / table.shape[1]);
   graph.node({
     name: 'attention turn-and-cache',
     inputs: [projected, rotaryPositions, table, position],
     outputs: [query, cache.keys, cache.values],
     calls: [
-      attentionTurnAndCache(graph.traits, { ...operands, heads, queryScale: Math.sqrt(padded / table.shape[1]) }),
+      attentionTurnAndCache(traits, { projected, rotaryPositions, table, position, query, cache, heads, queryScale }),
     ],
   });
-  return query;
-}
-
-export interface CachedAttentionOptions {
-  readonly heads: number;
-  /** u32 `[batch]`: first visible key of each row. */
-  readonly start: Tensor;
-  /** u32 `[batch]`: where the first query of each row stands in the cache. */
-  readonly position: Tensor;
-}
-
-/**
- * Attention of new tokens `q` `[batch * length, heads * headDimension]`, already written to the cache, against all of
- * it: query i of row b sees keys `start[b] <= j <= position[b] + i`. One token per row takes the decoding kernels, more
- * the prefill kernel. Not differentiable.
- */
-export function attentionWithCache(
-  graph: Graph,
-  q: Tensor,
-  cache: KeyValueCache,
-  options: CachedAttentionOptions,
-): Tensor {
-  const { heads, start, position } = options;
-  const { traits } = graph;
-  const [batch = 0, keyValueHeads = 0] = cache.keys.shape;
-  const { headDimension } = cache;
-  const length = (q.shape[0] ?? 0) / batch;
-  const out = graph.temporary(q.shape, q.dtype, 'attention');
-  const inputs = [q, cache.keys, cache.values, start, position];
-  const operands = { q, cache, start, position, out };
-  if (length === 1) {
-    const splits = attentionDecodeSplits(traits);
-    const scratch =
-      splits === 0
-        ? undefined
-        : {
-            partials: graph.temporary([batch, heads, splits, headDimension], 'f32', 'attention partial sums'),
-            statistics: graph.temporary([batch, heads, splits, 2], 'f32', 'attention partial statistics'),
-          };
-    graph.node({
-      name: 'attention decode',
-      inputs,
-      outputs: scratch === undefined ? [out] : [out, scratch.partials, scratch.statistics],
-      calls: attentionDecode(traits, { ...operands, heads, scratch }),
-    });
-    return out;
-  }
-  const shape = { batch, length, heads, keyValueHeads, headDimension };
-  const logsumexp = graph.temporary([batch * length, heads], 'f32', 'attention log-sum-exp');
+  const out = graph.temporary(query.shape, query.dtype, 'attention');
+  const logsumexp = graph.temporary([tokens, heads], 'f32', 'attention log-sum-exp');
+  const shape = { batch, length: tokens / batch, heads, keyValueHeads, headDimension };
   graph.node({
     name: 'attention cached',
-    inputs,
+    inputs: [query, cache.keys, cache.values, start, position],
     outputs: [out, logsumexp],
-    calls: [attentionCached(traits, { ...operands, logsumexp, shape })],
+    calls: [attentionCached(traits, { q: query, cache, start, position, out, logsumexp, shape })],
   });
   return out;
 }

@@ -1,5 +1,6 @@
 import { describe, expect, it, vi } from 'vitest';
 import { Decoder, type DecodeRequest } from '../../engine/decode/index.js';
+import type { Device } from '../../engine/device.js';
 import { ParameterStore } from '../../engine/parameters.js';
 import { QuantizedParameters } from '../../engine/quantized/index.js';
 import { transformerTensorShapes } from '../../loader/config/shapes.js';
@@ -11,6 +12,11 @@ import { decodeAll, goldenDecoder, goldenModel, goldenTokens, pictureRanges } fr
 
 const tokens = goldenTokens();
 const greedy = { seed: 1, temperature: 0 };
+
+/** The device, with the kernels for software adapters or with those for GPUs. */
+function withSoftware(device: Device, software: boolean): Device {
+  return Object.assign(Object.create(device) as Device, { traits: { ...device.traits, software } });
+}
 
 describe('decoding against recorded logits', () => {
   const { input_ids: ids, attention_mask: mask, logits } = readGolden('lm/forward.safetensors');
@@ -321,46 +327,48 @@ describe('a decoder', () => {
     await expect(goldenDecoder({ sequences: 1, guided: false, slice })).rejects.toMatchObject({ code: 'argument' });
   });
 
-  it('is 6 dispatches a layer on software adapters, 7 on others, and 5 besides', async () => {
-    const device = await testDevice();
-    const attention = device.traits.software ? 1 : 2;
-    const decoder = await goldenDecoder({ sequences: 1, guided: true });
-    expect(decoder.step.dispatches).toBe(3 * (5 + attention) + 5);
+  it.each([
+    ['software adapters', true, 5],
+    ['GPUs', false, 6],
+  ])('is so many dispatches a layer on %s, and 5 besides', async (_, software, layer) => {
+    const device = withSoftware(await testDevice(), software);
+    const { config, parameters } = await goldenModel();
+    const decoder = await Decoder.create(device, config, parameters, { sequences: 1, guided: true, capacity: 64 });
+    expect(decoder.step.dispatches).toBe(3 * layer + 5);
     decoder.destroy();
   });
 
-  it.each(['f32', 'q4'] as const)(
-    'is at most 200 dispatches at 32 layers on software adapters: guided, %s',
-    async (format) => {
-      const device = await testDevice();
-      const { config } = await goldenModel();
-      const deep = {
-        ...config,
-        hidden_size: 256,
-        intermediate_size: 512,
-        num_hidden_layers: 32,
-        num_attention_heads: 4,
-        num_key_value_heads: 4,
-      };
-      const full = ParameterStore.create(device, transformerTensorShapes(deep));
-      const weights = format === 'f32' ? full : await QuantizedParameters.from(device, full, { format });
-      const decoder = await Decoder.create(device, deep, weights, { sequences: 1, guided: true, capacity: 8 });
-      expect(decoder.step.dispatches).toBeLessThanOrEqual(device.traits.software ? 200 : 232);
-      decoder.destroy();
-      full.destroy();
-      if (weights !== full) weights.destroy();
-    },
-  );
+  it.each([
+    ['f32', true],
+    ['f32', false],
+    ['q4', true],
+    ['q4', false],
+  ] as const)('is at most 200 dispatches at 32 layers: guided, %s, software %s', async (format, software) => {
+    const device = withSoftware(await testDevice(), software);
+    const { config } = await goldenModel();
+    const deep = {
+      ...config,
+      hidden_size: 256,
+      intermediate_size: 512,
+      num_hidden_layers: 32,
+      num_attention_heads: 4,
+      num_key_value_heads: 4,
+    };
+    const full = ParameterStore.create(device, transformerTensorShapes(deep));
+    const weights = format === 'f32' ? full : await QuantizedParameters.from(device, full, { format });
+    const decoder = await Decoder.create(device, deep, weights, { sequences: 1, guided: true, capacity: 8 });
+    expect(decoder.step.dispatches).toBeLessThanOrEqual(200);
+    decoder.destroy();
+    full.destroy();
+    if (weights !== full) weights.destroy();
+  });
 });
 
 describe('the kernels for GPUs', () => {
   it('draw the first row of the recorded picture too', async () => {
-    const device = await testDevice();
-    const hardware = Object.assign(Object.create(device) as typeof device, {
-      traits: { ...device.traits, software: false },
-    });
+    const device = withSoftware(await testDevice(), false);
     const { config, parameters } = await goldenModel();
-    const decoder = await Decoder.create(hardware, config, parameters, { sequences: 1, guided: true, capacity: 64 });
+    const decoder = await Decoder.create(device, config, parameters, { sequences: 1, guided: true, capacity: 64 });
     const golden = readGolden('generate/cfg_greedy.safetensors');
     const sequence = {
       prompt: golden['prompt_ids'].data,

@@ -1,5 +1,5 @@
 import type { Graph, Tensor } from '../../graph/index.js';
-import { attentionWithCache, turnAndCache, type KeyValueCache } from '../../ops/attention.js';
+import { attentionWithCache, type KeyValueCache } from '../../ops/attention.js';
 import { addRmsNorm, rmsNorm } from '../../ops/rms-norm.js';
 import { slice } from '../../ops/slice.js';
 import { swigluOfHalves } from '../../ops/swiglu.js';
@@ -39,7 +39,7 @@ export function transformerInference(
 ): Stream {
   const { num_attention_heads: heads } = config;
   const { start, position } = cache;
-  const places = { rotaryPositions: rows.positions, rotaryTable: rows.rotaryTable, position };
+  const places = { rotaryPositions: rows.positions, rotaryTable: rows.rotaryTable, position, start };
   let stream: Stream = { x: weights.embed(rows.ids, config.pad_token_id) };
   for (let index = 0; index < config.num_hidden_layers; index++) {
     const layer = `model.layers.${index}`;
@@ -50,8 +50,7 @@ export function transformerInference(
       names: attention,
       product: (normed) => weights.joined(attention, normed),
     });
-    const query = turnAndCache(graph, projected, cache.layers[index], places, heads);
-    const attended = attentionWithCache(graph, query, cache.layers[index], { heads, start, position });
+    const attended = attentionWithCache(graph, projected, cache.layers[index], places, heads);
     stream = addProduct(weights, x, `${layer}.self_attn.o_proj.weight`, unpadded(graph, config, attended));
     const mlp = named(joinedLinears.mlp);
     const { x: between, out: gated } = behindNorm(graph, config, weights, stream, {
