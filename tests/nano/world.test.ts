@@ -291,10 +291,14 @@ describe('reasoned answers', () => {
     expect(reasonedAnswer(scene, { question: backgroundQuestion, answer: 'pink' })).toBe('pink');
   });
 
-  it('name the places again before a relation, in the order of the question', () => {
+  it('say where both things are before a relation, in the order of the question', () => {
     const objects = scene.objects.slice(0, 2);
     expect(reasonedAnswer({ ...scene, objects }, { question: 'is the cat left of the car?', answer: 'no' })).toBe(
-      'a red car, yes, at the top left, a cat, yes, at the top right: cat at the top right, car at the top left: no',
+      'a red car, yes, at the top left, a cat, yes, at the top right: cat right, car left: no',
+    );
+    const below = { ...scene, objects: scene.objects.slice(1) };
+    expect(reasonedAnswer(below, { question: 'is the car above the cat?', answer: 'yes' })).toBe(
+      'a red car, yes, at the top left, a blue cat, yes, at the bottom left: car top, cat bottom: yes',
     );
   });
 

@@ -18,7 +18,7 @@ import {
   type Sample,
   type TextTokenizer,
 } from '../../../tokenizer/index.js';
-import { fullCaption, fullClipCaption, variedCaption, variedClipCaption } from '../world/captions.js';
+import { fullCaption, fullClipCaption, variedCaption, variedClipCaption, writtenOut } from '../world/captions.js';
 import {
   comparingQuestions,
   drawClipQuestion,
@@ -236,10 +236,11 @@ export class DocumentStream {
         ];
         return this.answering(turns);
       }
-      case 'rewrite': {
-        const scene = drawTrainingScene('stills', random);
-        return this.rewriting(variedCaption(scene, random), fullCaption(scene), random);
-      }
+      case 'rewrite':
+        for (;;) {
+          const { caption, full, scene } = writtenOut(drawTrainingScene('stills', random), random);
+          if (splitOf(scene) === 'seen') return this.rewriting(caption, full, random);
+        }
       case 'conclude':
         return this.concluding('stills', random, (scene) => drawQuestion(scene, random, comparingQuestions));
       case 'conclude clip':

@@ -120,6 +120,22 @@ export function variedCaption(scene: Scene, random: SeededRandom): string {
   return words + settingPhrase(scene, random);
 }
 
+/**
+ * A caption as people write it, and a full one of a picture that fits it, which names the things in the same order: those
+ * that look alike stand one after the other, and of "a right of b" and "a below b" b comes first. So a caption can be written
+ * out thing by thing, where any order would need to be kept in mind which things were named.
+ *
+ * @param scene whose things are put where their order in the caption asks for them.
+ */
+export function writtenOut(scene: Scene, random: SeededRandom): { caption: string; full: string; scene: Scene } {
+  const places = inReadingOrder(scene.objects).map(({ x, y }) => ({ x, y }));
+  const alike = groupsOf(scene).flatMap(({ thing }) => scene.objects.filter((each) => nameOf(each) === nameOf(thing)));
+  const objects = alike.map((thing, index) => ({ ...thing, ...places[index] }));
+  const ordered = { ...scene, objects };
+  const words = random.pick(frames)(orderedPhrase(ordered, random));
+  return { caption: words + settingPhrase(scene, random), full: fullCaption(ordered), scene: ordered };
+}
+
 /** Background and style, each said now and then. */
 function settingPhrase({ background, style }: Scene, random: SeededRandom): string {
   const where =
@@ -144,6 +160,26 @@ function contentPhrase(scene: Scene, random: SeededRandom): string {
     if (random.next() < 0.5) return random.pick(relationForms[relation])(phraseOf(a), phraseOf(b));
   }
   return listOf(random.shuffled(groupsOf(scene)));
+}
+
+/** Of things in reading order. */
+function orderedPhrase(scene: Scene, random: SeededRandom): string {
+  const { objects } = scene;
+  const [first, second] = objects;
+  if (objects.length === 1 && random.next() < 0.2) return `${phraseOf(first)} ${placePhrase(first)}`;
+  if (objects.length === 2 && first.noun !== second.noun && random.next() < 0.6) {
+    const [forwards, backwards] = [relationsOf(boxOf(first), boxOf(second)), relationsOf(boxOf(second), boxOf(first))];
+    const phrases = [
+      ...forwards
+        .filter((relation) => relation === 'left of' || relation === 'above')
+        .flatMap((relation) => relationForms[relation].map((form) => form(phraseOf(first), phraseOf(second)))),
+      ...backwards
+        .filter((relation) => relation === 'right of' || relation === 'below')
+        .flatMap((relation) => relationForms[relation].map((form) => form(phraseOf(second), phraseOf(first)))),
+    ];
+    return random.pick(phrases);
+  }
+  return listOf(groupsOf(scene));
 }
 
 /** A caption of a clip as people write it. */

@@ -161,8 +161,8 @@ function motionQuestion(thing: SceneObject, random: SeededRandom): { question: s
  * al. 2022, arXiv 2201.11903). What is asked about is confirmed or counted where it is named: "a red car at the top left, a
  * star, yes, at the bottom right: yes", "a cat, one, at the top left, a cat, two, at the top right: two". Whether a word is
  * the one asked about is decided beside that word, and what the answer comes to is read off the marks: small steps, of which
- * a small transformer learns each. Before a relation the places are named again: "...: star at the bottom right, car at the
- * top left: no".
+ * a small transformer learns each. Before a relation comes where both things are, in the direction that is asked about: "is
+ * the star left of the car?" "...: star right, car left: no".
  */
 export function reasonedAnswer(scene: Scene, { question, answer }: Pick<Question, 'question' | 'answer'>): string {
   if (question === backgroundQuestion) return answer;
@@ -170,9 +170,10 @@ export function reasonedAnswer(scene: Scene, { question, answer }: Pick<Question
   const seen = moves ? movingThings(scene) : placedThings(scene);
   const asked = nounsIn(question);
   const steps = [marked(seen, question, asked)];
+  const direction = /left|right/.test(question) ? /left|right/ : /top|bottom/;
   if (asked.length > 1) {
-    const named = asked.flatMap((noun) => seen.filter(({ thing }) => thing.noun === noun).slice(0, 1));
-    steps.push(named.map(({ thing, words }) => `${thing.noun} ${words}`).join(', '));
+    const found = asked.flatMap((noun) => seen.filter(({ thing }) => thing.noun === noun).slice(0, 1));
+    steps.push(found.map(({ thing, words }) => `${thing.noun} ${String(direction.exec(words))}`).join(', '));
   }
   return [...steps, answer].join(': ');
 }
