@@ -1,11 +1,11 @@
-// `npm start`: the command line on the shipped model; without arguments it draws, films and answers.
+// `npm start`: the command line on the shipped model; without arguments it draws what it wrote out in full, films and answers.
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { prepareBuild, prepareInstall, root, run } from './prepare.mjs';
 
 const [program = 'cli', ...given] = process.argv.slice(2);
 const tour = [
-  ['generate', 'a cat and a tree', '-o', 'picture.png', '--seed', '7'],
+  ['generate', 'a cat and a tree', '--rewrite', '-o', 'picture.png', '--seed', '7'],
   ['video', 'a blue fish moves right', '-o', 'clip.webp', '--frames', '12', '--seed', '7'],
   ['ask', 'picture.png', 'what is in the picture?'],
 ];
