@@ -40,7 +40,7 @@ async function generate(terminal: Terminal, prompt: string, options: GenerateOpt
   await withModel(terminal, options, async (emu3, device) => {
     const { ratio, size } = options;
     const asked = seedsFrom(options.seed, options.count).map((seed) => ({ prompt, seed }));
-    const told = options.rewrite ? await rewritten(terminal, emu3, asked) : asked.map(() => prompt);
+    const told = options.rewrite ? await rewrittenPrompts(emu3, asked, terminal) : asked.map(() => prompt);
     const requests = asked.map(({ seed }, index): GenerateRequest => {
       const shape = { ...(ratio && { ratio }), ...(size && { size }) };
       return { prompt: told[index], seed, ...samplingRequest(options), ...shape };
@@ -50,25 +50,12 @@ async function generate(terminal: Terminal, prompt: string, options: GenerateOpt
     const written = await writePictures(terminal, output, pictures, options);
     if (options.json) {
       const adapter = device.choice.description;
-      const rewriting = options.rewrite && { rewritten: told };
-      terminal.out(jsonText({ prompt, ...rewriting, adapter, tokens, seconds, tokensPerSecond, pictures: written }));
+      const rewritten = options.rewrite && { rewritten: told };
+      terminal.out(jsonText({ prompt, ...rewritten, adapter, tokens, seconds, tokensPerSecond, pictures: written }));
     } else {
       terminal.out(`${tokens} tokens in ${formatSeconds(seconds)}; decoding ${tokensPerSecond.toFixed(1)} tokens/s\n`);
     }
   });
-}
-
-/** As many side by side as are drawn: their cache grows with their number. */
-async function rewritten(
-  terminal: Terminal,
-  emu3: Emu3,
-  asked: readonly { prompt: string; seed: number }[],
-): Promise<string[]> {
-  const told: string[] = [];
-  while (told.length < asked.length) {
-    told.push(...(await rewrittenPrompts(emu3, asked.slice(told.length, told.length + batchSize), terminal)));
-  }
-  return told;
 }
 
 interface Drawing {
