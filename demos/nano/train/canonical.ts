@@ -7,6 +7,7 @@ import {
   poseAt,
   slotSize,
   type Scene,
+  type SceneObject,
 } from '../world/scene.js';
 import type { CorpusKind } from './corpus.node.js';
 
@@ -97,15 +98,28 @@ function bare({ background }: Scene, row: number, column: number, side: number):
 }
 
 function contentOfStill(scene: Scene, row: number, column: number, side: number): string {
-  const scale = (side * gridStep) / pictureSize;
-  const slot = side * gridStep === largeSide ? largeSlotSize : slotSize;
-  for (const { x, y, noun, color } of scene.objects) {
-    const [top, left] = [y, x].map((centre) => Math.round((centre * scale - slot / 2) / gridStep));
-    const [down, right] = [row - top, column - left];
-    if (down < 0 || right < 0 || down >= slot / gridStep || right >= slot / gridStep) continue;
-    return [bare(scene, row, column, side), scene.style, noun, color ?? '', down, right].join(' ');
+  for (const thing of scene.objects) {
+    const place = placeInSlot(thing, row, column, side);
+    if (place === undefined) continue;
+    const { noun, color } = thing;
+    return [bare(scene, row, column, side), scene.style, noun, color ?? '', place.down, place.right].join(' ');
   }
   return bare(scene, row, column, side);
+}
+
+/** Where in a still thing's slot a cell lies, in a picture of so many cells a side; undefined outside. */
+export function placeInSlot(
+  { x, y }: Pick<SceneObject, 'x' | 'y'>,
+  row: number,
+  column: number,
+  side: number,
+): { down: number; right: number } | undefined {
+  const scale = (side * gridStep) / pictureSize;
+  const slot = side * gridStep === largeSide ? largeSlotSize : slotSize;
+  const [top, left] = [y, x].map((centre) => Math.round((centre * scale - slot / 2) / gridStep));
+  const [down, right] = [row - top, column - left];
+  const inside = down >= 0 && right >= 0 && down < slot / gridStep && right < slot / gridStep;
+  return inside ? { down, right } : undefined;
 }
 
 /**

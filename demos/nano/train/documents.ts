@@ -27,19 +27,11 @@ import {
   type Question,
 } from '../world/questions.js';
 import { SeededRandom } from '../world/random.js';
-import { colors, nouns, plural } from '../world/words.js';
-import {
-  framesPerSecond,
-  gridStep,
-  largeSide,
-  largeSlotSize,
-  slotSize,
-  splitOf,
-  type Scene,
-  type SceneObject,
-} from '../world/scene.js';
-import { canonicalTable, composedCodes, type CanonicalTable } from './canonical.js';
+import { colors, nouns } from '../world/words.js';
+import { framesPerSecond, gridStep, largeSide, largeSlotSize, splitOf, type Scene } from '../world/scene.js';
+import { canonicalTable, composedCodes, placeInSlot, type CanonicalTable } from './canonical.js';
 import { drawTrainingScene, type CorpusKind, type TokenizedScene } from './corpus.node.js';
+import { inLetters, worldWords, type WorldWords } from './letters.js';
 
 /**
  * What a document teaches. `draw`, `draw large` and `film`: caption, then picture or clip in canonical codes; what `draw`
@@ -278,7 +270,10 @@ export class DocumentStream {
       const changed = { ...scene, objects: objects.map((each, at) => (at === place ? { ...each, ...other } : each)) };
       if (splitOf(changed) !== 'seen') continue;
       const codes = composedCodes('stills', { scene: changed, side, latentFrames: 1 }, this.stillTable);
-      if (codes) return { codes, isOwn: slotCells(objects[place], side) };
+      if (!codes) continue;
+      const isOwn = (cell: number): boolean =>
+        placeInSlot(objects[place], Math.floor(cell / side), cell % side, side) !== undefined;
+      return { codes, isOwn };
     }
     return undefined;
   }
@@ -332,14 +327,7 @@ export class DocumentStream {
 
   /** Now and then the same with letters for things and colours. */
   private disguised(sample: Sample, random: SeededRandom): Sample {
-    if (random.next() >= this.options.letters) return sample;
-    const letters = random.shuffled(this.words.letters);
-    const disguises = new Map<number, number>();
-    this.words.disguised.forEach((forms, index) => {
-      for (const form of forms) disguises.set(form, letters[index]);
-    });
-    const disguise = (id: number): number => disguises.get(id) ?? id;
-    return { ids: sample.ids.map(disguise), labels: sample.labels.map(disguise) };
+    return random.next() < this.options.letters ? inLetters(sample, this.words, random) : sample;
   }
 
   private caption(
@@ -402,45 +390,6 @@ interface Stranger {
   readonly codes: Uint16Array;
   /** Whether a cell, counted in raster order, is the thing's. */
   readonly isOwn: (cell: number) => boolean;
-}
-
-/** The cells of a still thing's slot in a picture of so many tokens a side. */
-function slotCells({ x, y }: SceneObject, side: number): (cell: number) => boolean {
-  const [left, top] = [x, y].map((centre) => Math.round((centre - slotSize / 2) / gridStep));
-  const cells = slotSize / gridStep;
-  return (cell) => {
-    const [right, down] = [(cell % side) - left, Math.floor(cell / side) - top];
-    return right >= 0 && right < cells && down >= 0 && down < cells;
-  };
-}
-
-/** Tokens that stand for something of the world: of its words those that are one token, as all are in the nano model's vocabulary. */
-interface WorldWords {
-  readonly colon: number;
-  readonly comma: number;
-  /** Of the things' nouns. */
-  readonly things: ReadonlySet<number>;
-  /** Each thing's forms, and each colour. */
-  readonly disguised: readonly (readonly number[])[];
-  /** Single letters, which no caption, question or answer has. */
-  readonly letters: readonly number[];
-}
-
-function worldWords(text: TextTokenizer): WorldWords {
-  const last = (words: string): number => text.encode(words).at(-1) ?? ignoreIndex;
-  const tokenOf = (word: string): number[] => {
-    const ids = text.encode(` ${word}`);
-    return ids.length === 1 ? ids : [];
-  };
-  return {
-    colon: last('left:'),
-    comma: last('left,'),
-    things: new Set(nouns.flatMap(tokenOf)),
-    disguised: [...nouns.map((noun) => [noun, plural(noun)]), ...colors.map((color) => [color])].map((forms) =>
-      forms.flatMap(tokenOf),
-    ),
-    letters: 'ABCDEFGHIJKLMNOPQRSTUVWXYZbcdefghijklmnopqrstuvwxyz'.split('').map(last),
-  };
 }
 
 /** Rows of tokens, of a picture of so many, in which still things begin. */

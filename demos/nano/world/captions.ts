@@ -168,15 +168,14 @@ function orderedPhrase(scene: Scene, random: SeededRandom): string {
   const [first, second] = objects;
   if (objects.length === 1 && random.next() < 0.2) return `${phraseOf(first)} ${placePhrase(first)}`;
   if (objects.length === 2 && first.noun !== second.noun && random.next() < 0.6) {
-    const [forwards, backwards] = [relationsOf(boxOf(first), boxOf(second)), relationsOf(boxOf(second), boxOf(first))];
     const phrases = [
-      ...forwards
-        .filter((relation) => relation === 'left of' || relation === 'above')
-        .flatMap((relation) => relationForms[relation].map((form) => form(phraseOf(first), phraseOf(second)))),
-      ...backwards
-        .filter((relation) => relation === 'right of' || relation === 'below')
-        .flatMap((relation) => relationForms[relation].map((form) => form(phraseOf(second), phraseOf(first)))),
-    ];
+      [first, second],
+      [second, first],
+    ].flatMap(([a, b]) =>
+      relationsOf(boxOf(a), boxOf(b))
+        .filter((relation) => (relation === 'left of' || relation === 'above') === (a === first))
+        .flatMap((relation) => relationForms[relation].map((form) => form(phraseOf(a), phraseOf(b)))),
+    );
     return random.pick(phrases);
   }
   return listOf(groupsOf(scene));

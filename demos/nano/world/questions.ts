@@ -170,8 +170,8 @@ export function reasonedAnswer(scene: Scene, { question, answer }: Pick<Question
   const seen = moves ? movingThings(scene) : placedThings(scene);
   const asked = nounsIn(question);
   const steps = [marked(seen, question, asked)];
-  const direction = /left|right/.test(question) ? /left|right/ : /top|bottom/;
   if (asked.length > 1) {
+    const direction = /left|right/.test(question) ? /left|right/ : /top|bottom/;
     const found = asked.flatMap((noun) => seen.filter(({ thing }) => thing.noun === noun).slice(0, 1));
     steps.push(found.map(({ thing, words }) => `${thing.noun} ${String(direction.exec(words))}`).join(', '));
   }
