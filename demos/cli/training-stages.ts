@@ -1,7 +1,9 @@
 import type { Device } from '../../engine/device.js';
+import { trainNanoDecoder } from '../nano/train/decoder.node.js';
 import { trainLanguage } from '../nano/train/language.node.js';
 import { trainPreference } from '../nano/train/preference.node.js';
 import {
+  decoderRecipe,
   preferenceRecipe,
   pretrainStages,
   qualityStage,
@@ -62,6 +64,22 @@ const tokenizerStage: Stage = {
   },
 };
 
+const decoderStage: Stage = {
+  name: decoderRecipe.name,
+  makes: 'vision tokenizer',
+  train: (device, options) => trainNanoDecoder(device, { ...options, output: options.product }),
+  recipe: decoderRecipe,
+  plot: {
+    title: "Vision tokenizer's decoder, training",
+    left: { label: 'loss (L2)', logarithmic: true },
+    right: { label: 'PSNR of the batch in dB' },
+    series: [
+      { field: 'loss', label: 'loss' },
+      { field: 'psnr', label: 'PSNR', right: true },
+    ],
+  },
+};
+
 function languageStage(recipe: LanguageStage, title: string): Stage {
   return {
     name: recipe.name,
@@ -103,11 +121,19 @@ const preference: Stage = {
 };
 
 /** In their order: each starts from what the one before has made. */
-export const stages: readonly Stage[] = [tokenizerStage, ...pretraining, ...understanding, quality, preference];
+export const stages: readonly Stage[] = [
+  tokenizerStage,
+  decoderStage,
+  ...pretraining,
+  ...understanding,
+  quality,
+  preference,
+];
 
 /** What can be trained by name. */
 export const commands: Readonly<Record<string, readonly Stage[]>> = {
-  tokenizer: [tokenizerStage],
+  tokenizer: [tokenizerStage, decoderStage],
+  decoder: [decoderStage],
   pretrain: pretraining,
   understand: understanding,
   qft: [quality],

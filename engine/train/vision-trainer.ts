@@ -175,8 +175,6 @@ export class VisionTrainer implements Trainer<VisionBatch> {
     const counts = await this.tensors.counts.readUint32();
     const used = counts.reduce((sum, count) => sum + (count > 0 ? 1 : 0), 0);
     const { gradientNorm, learningRate, skippedSteps } = await this.optimization.report();
-    // Pixels span 2, so a mean squared error e is 10 log10(4 / e) dB.
-    const psnr = 10 * Math.log10(4 / Math.max(reconstruction, 1e-12));
     return {
       step: this.steps,
       loss,
@@ -186,7 +184,7 @@ export class VisionTrainer implements Trainer<VisionBatch> {
       reconstruction,
       codebook,
       commitment,
-      psnr,
+      psnr: psnrOf(reconstruction),
       codesUsed: used,
     };
   }
@@ -207,6 +205,11 @@ export class VisionTrainer implements Trainer<VisionBatch> {
     this.optimization.destroy();
     destroyTensors(this.tensors);
   }
+}
+
+/** Decibels of a mean squared error of pixels in -1..1. */
+export function psnrOf(error: number): number {
+  return 10 * Math.log10(4 / Math.max(error, 1e-12));
 }
 
 async function record(

@@ -6,7 +6,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { foldersOf, runStage } from '../../demos/cli/commands/train.js';
 import { plotCurve } from '../../demos/cli/plot.js';
 import type { Terminal } from '../../demos/cli/terminal.js';
-import { stages, type Stage } from '../../demos/cli/training-stages.js';
+import { stages, type Stage, type StageFolders } from '../../demos/cli/training-stages.js';
 import { throwIfAborted } from '../../kernels/core/errors.js';
 import { testDevice } from '../support/gpu.js';
 import { cli, writeText } from './support.js';
@@ -85,11 +85,14 @@ describe('train', () => {
   });
 
   it('starts each stage from what the one before has made, or from a folder it is told', () => {
-    const [first, second, third] = stages;
-    expect(foldersOf(second, 'run', undefined).vision).toBe(foldersOf(first, 'run', undefined).product);
-    expect(foldersOf(second, 'run', undefined).from).toBeUndefined();
-    expect(foldersOf(third, 'run', undefined).from).toBe(foldersOf(second, 'run', undefined).product);
-    expect(foldersOf(third, 'run', 'other')).toMatchObject({
+    const [tokenizer, decoder, first, second] = stages;
+    const folders = (stage: Stage): StageFolders => foldersOf(stage, 'run', undefined);
+    expect(folders(tokenizer).from).toBeUndefined();
+    expect(folders(decoder).from).toBe(folders(tokenizer).product);
+    expect(folders(first)).toMatchObject({ vision: folders(decoder).product, from: undefined });
+    expect(folders(second)).toMatchObject({ vision: folders(decoder).product, from: folders(first).product });
+    expect(foldersOf(decoder, 'run', 'other').from).toBe(join('other', 'vision_tokenizer'));
+    expect(foldersOf(second, 'run', 'other')).toMatchObject({
       from: 'other',
       vision: join('other', 'vision_tokenizer'),
     });
@@ -99,7 +102,11 @@ describe('train', () => {
     const { code, err } = await cli(['train', 'pretrain', '--run', join(folder, 'r'), '--output', folder]);
     expect(code).toBe(1);
     expect(err).toContain('starts from is missing');
-    expect(err).toContain(join('r', 'tokenizer', 'model'));
+    expect(err).toContain(join('r', 'decoder', 'model'));
+    const decoder = await cli(['train', 'decoder', '--run', join(folder, 'r'), '--output', folder]);
+    expect(decoder.code).toBe(1);
+    expect(decoder.err).toContain('starts from is missing');
+    expect(decoder.err).toContain(join('r', 'tokenizer', 'model'));
   });
 
   it('says how to go on when it is stopped', async () => {

@@ -8,12 +8,25 @@ import type { AdapterPreference } from '../../engine/adapter/request.node.js';
 import type { QuantizationFormat } from '../../kernels/quantize/index.js';
 import { compareLogits } from './compare.js';
 import { decodeSteps, loadFullSize } from './load.js';
-import { makeFullSize } from './make.js';
+import { makeFullSize, makeFullSizeVision } from './make.js';
+import { decodePicture } from './picture.js';
 
 const terminal = processTerminal();
 const whole = numberOption({ from: 1, whole: true });
 const print = (label: string, value: string): void => terminal.out(`${label.padEnd(34)}${value}\n`);
 const seconds = (value: number): string => `${value.toFixed(value < 10 ? 2 : 1)} s`;
+
+async function written(
+  write: (progress: { onProgress: (bytes: number, total: number) => void; signal: AbortSignal }) => Promise<number>,
+): Promise<void> {
+  const bar = startProgress(terminal, 'writing', 1);
+  const start = performance.now();
+  const onProgress = (bytes: number, total: number): void =>
+    bar.update(bytes, `${formatBytes(bytes)} of ${formatBytes(total)}`, total);
+  const bytes = await write({ onProgress, signal: terminal.signal });
+  bar.stop();
+  print('written', `${formatBytes(bytes)} in ${seconds((performance.now() - start) / 1000)}`);
+}
 
 const program = new Command('full-size').description('the released checkpoints’ size, with random weights');
 
@@ -23,14 +36,41 @@ program
   .argument('<folder>')
   .option('--layers <n>', 'layers; fewer for a cut-down copy', whole, 32)
   .option('--seed <n>', 'of the weights', numberOption({ from: 0, whole: true }), 1)
-  .action(async (folder: string, options: { layers: number; seed: number }) => {
-    const bar = startProgress(terminal, 'writing', 1);
-    const start = performance.now();
-    const onProgress = (bytes: number, total: number): void =>
-      bar.update(bytes, `${formatBytes(bytes)} of ${formatBytes(total)}`, total);
-    const bytes = await makeFullSize(folder, { ...options, onProgress, signal: terminal.signal });
+  .action(async (folder: string, options: { layers: number; seed: number }) =>
+    written((progress) => makeFullSize(folder, { ...options, ...progress })),
+  );
+
+program
+  .command('make-vision')
+  .description('write a vision tokenizer with the names, shapes and element type of the released one')
+  .argument('<folder>')
+  .option('--seed <n>', 'of the weights', numberOption({ from: 0, whole: true }), 1)
+  .action(async (folder: string, options: { seed: number }) =>
+    written((progress) => makeFullSizeVision(folder, { ...options, ...progress })),
+  );
+
+program
+  .command('picture')
+  .description("decode a picture of random tokens within WebGPU's default limits, and measure seconds and memory")
+  .argument('<folder>', 'of the vision tokenizer')
+  .option('--side <n>', 'of the picture in pixels', whole, 720)
+  .option('--adapter <kind>', 'what computes')
+  .action(async (folder: string, options: { side: number; adapter?: AdapterPreference }) => {
+    const bar = startProgress(terminal, 'decoding', 1);
+    const figures = await decodePicture(folder, {
+      ...options,
+      log: (line) => terminal.err(`${line}\n`),
+      signal: terminal.signal,
+      onPart: (done, total) => bar.update(done, `${done} of ${total}`, total),
+    });
     bar.stop();
-    print('written', `${formatBytes(bytes)} in ${seconds((performance.now() - start) / 1000)}`);
+    print('weights on the GPU', formatBytes(figures.weightBytes));
+    print('activations, planned', formatBytes(figures.plannedBytes));
+    print('on the GPU besides the weights', formatBytes(figures.takenBytes));
+    print('largest buffer', formatBytes(figures.largestBytes));
+    print('loading', seconds(figures.loadSeconds));
+    print('decoding, with compiling', seconds(figures.decodeSeconds));
+    print('pixels', `mean ${figures.mean.toFixed(4)}, deviation ${figures.deviation.toFixed(4)}, all finite`);
   });
 
 program

@@ -293,10 +293,19 @@ describe('training documents', () => {
     expect(ignored).toHaveLength(0);
   });
 
-  it('give answers the weight asked for, and nothing else of a conversation a loss', () => {
-    const { targets, weights } = streamOf(['ask', 'compare', 'ask clip'], { answerWeight: 3 }).nextBatch(shape);
-    const answers = Array.from(targets, (target, at) => (target === ignoredTarget ? undefined : weights[at]));
-    expect(new Set(answers.filter((weight) => weight !== undefined))).toEqual(new Set([3]));
+  it('give answers the weight asked for, what follows from the things named another, and nothing else a loss', () => {
+    const options = { ...plain, mixture: { ask: 1 }, answerWeight: 3, conclusionWeight: 5 };
+    const stream = new DocumentStream(corpora, wordTokenizer, options, { random: 12, waiting: [] });
+    const words: Record<number, string[]> = { 3: [], 5: [] };
+    for (let batch = 0; batch < 4; batch++) {
+      const { targets, weights } = stream.nextBatch(shape);
+      targets.forEach((target, at) => {
+        if (target !== ignoredTarget) words[weights[at]].push(wordTokenizer.decode([target]).trim());
+      });
+    }
+    expect(nouns.some((noun) => words[3].includes(noun))).toBe(true);
+    expect(words[3]).not.toContain('yes');
+    expect(words[5]).toContain('yes');
   });
 
   it('weigh the words of drawings less than their codes', () => {

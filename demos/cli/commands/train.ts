@@ -88,11 +88,12 @@ async function train(terminal: Terminal, chosen: readonly Stage[], options: Trai
 export function foldersOf(stage: Stage, run: string, from: string | undefined): StageFolders {
   const before = stages[stages.indexOf(stage) - 1] as Stage | undefined;
   const productOf = ({ name }: Stage): string => join(run, name, 'model');
+  const [vision] = stages.filter(({ makes }) => makes === 'vision tokenizer').slice(-1);
   return {
     run: join(run, stage.name),
     product: productOf(stage),
-    vision: from === undefined ? productOf(stages[0]) : join(from, visionFolderName),
-    from: startOf(stage, from) ?? (before?.makes === 'model' ? productOf(before) : undefined),
+    vision: from === undefined ? productOf(vision) : join(from, visionFolderName),
+    from: startOf(stage, from) ?? (before?.makes === stage.makes ? productOf(before) : undefined),
     cache: join(run, 'corpora'),
   };
 }
@@ -132,8 +133,8 @@ function checkSteps({ name, recipe }: Stage, steps = recipe.steps): void {
 
 /** @throws Emu3Error `missing` when what the stage starts from has not been trained. */
 async function checkStart(stage: Stage, { vision, from }: StageFolders): Promise<void> {
-  if (stage.makes === 'vision tokenizer') return;
-  for (const folder of [vision, ...(from === undefined ? [] : [from])]) {
+  const needed = [...(stage.makes === 'model' ? [vision] : []), ...(from === undefined ? [] : [from])];
+  for (const folder of needed) {
     if (await exists(join(folder, 'config.json'))) continue;
     throw new Emu3Error('The model that this stage starts from is missing.', {
       code: 'missing',

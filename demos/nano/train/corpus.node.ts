@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { throwIfAborted } from '../../../kernels/core/errors.js';
-import { spatialFactor, type VisionTokenizer } from '../../../engine/models/vision/index.js';
+import { spatialFactor, type VisionTokenizer, type VisionWeights } from '../../../engine/models/vision/index.js';
 import { replaceFile } from '../../../loader/index.node.js';
 import { clipsOf, imagesOf } from '../../../loader/pipeline/pixels.js';
 import { meanSquaredError } from '../check/metrics.js';
@@ -67,6 +67,17 @@ export function drawTrainingScene(kind: CorpusKind, random: SeededRandom): Scene
     // On the larger picture's grid things may come to stand askew in a held-out way.
     if (splitOf(scene) === 'seen') return scene;
   }
+}
+
+/** Of all that decides a tokenizer's codes: its decoder may be trained on without the corpora being made again. */
+export async function codesFingerprint(weights: VisionWeights): Promise<string> {
+  const hash = createHash('sha256');
+  for (const name of weights.names) {
+    if (/^(decoder|post_quant_conv)\./.test(name)) continue;
+    const values = await weights.read(name);
+    hash.update(name).update(new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
+  }
+  return hash.digest('hex');
 }
 
 /** Draws a corpus of seen combinations and turns it into tokens, or takes the tokens from the cache. */

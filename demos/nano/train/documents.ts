@@ -87,7 +87,7 @@ export interface DocumentOptions {
   questions: number;
   /** Weight of an answer's tokens: a yes or no is one among hundreds of codes, and would be drowned by them. */
   answerWeight: number;
-  /** Of what is concluded from things that are only named: a few tokens of each answer are learned. */
+  /** Of what follows from the things that an answer names, whether they are seen or only named: a few tokens of each. */
   conclusionWeight: number;
   /**
    * Share of the documents without a picture in which letters stand for all things and colours, each time others: what is
@@ -279,7 +279,26 @@ export class DocumentStream {
   }
 
   private answering(turns: readonly ConversationTurn[]): TokenDocument {
-    return this.weighted(conversationSample(turns, this.text), this.options.answerWeight);
+    const { ids, labels } = conversationSample(turns, this.text);
+    const { answerWeight, conclusionWeight } = this.options;
+    const concluded = this.concluded(labels);
+    return { ids, labels, weights: Float32Array.from(concluded, (is) => (is ? conclusionWeight : answerWeight)) };
+  }
+
+  /** Which tokens of answers follow from those before: the marks beside things, and what stands behind the colon. */
+  private concluded(labels: readonly number[]): boolean[] {
+    const { colon, comma, things } = this.words;
+    let isBehindColon = false;
+    return labels.map((label, at) => {
+      if (label === ignoreIndex) {
+        isBehindColon = false;
+        return false;
+      }
+      const before = labels[at - 1];
+      const is = isBehindColon || before === comma || things.has(before);
+      if (label === colon) isBehindColon = true;
+      return is;
+    });
   }
 
   private weighted({ ids, labels }: Sample, weight: number): TokenDocument {
@@ -304,14 +323,8 @@ export class DocumentStream {
         { role: 'assistant', text: ` ${answer}` },
       ];
       const { ids, labels } = conversationSample(turns, this.text);
-      const { colon, comma, things } = this.words;
-      let concludes = false;
-      const learned = labels.map((label, at) => {
-        const before = labels[at - 1];
-        const kept = concludes || before === comma || things.has(before) ? label : ignoreIndex;
-        if (label === colon) concludes = true;
-        return kept;
-      });
+      const concluded = this.concluded(labels);
+      const learned = labels.map((label, at) => (concluded[at] ? label : ignoreIndex));
       return this.weighted(this.disguised({ ids, labels: learned }, random), this.options.conclusionWeight);
     }
   }

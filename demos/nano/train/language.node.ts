@@ -1,6 +1,3 @@
-import { createHash } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import type { Device } from '../../../engine/device.js';
 import { VisionTokenizer } from '../../../engine/models/vision/index.js';
 import { ParameterStore } from '../../../engine/parameters.js';
@@ -19,7 +16,14 @@ import { fullCaption, fullClipCaption, variedCaption, variedClipCaption } from '
 import { Artwork } from '../world/draw.node.js';
 import { drawClipQuestion, drawQuestion } from '../world/questions.js';
 import { SeededRandom } from '../world/random.js';
-import { bestScored, corpusScene, tokenizedCorpus, type CorpusKind, type TokenizedScene } from './corpus.node.js';
+import {
+  bestScored,
+  codesFingerprint,
+  corpusScene,
+  tokenizedCorpus,
+  type CorpusKind,
+  type TokenizedScene,
+} from './corpus.node.js';
 import { DocumentStream, type Corpora, type DocumentPosition } from './documents.js';
 import { addCodebookProjection, initialTransformerTensor, type Codebook } from './initialise.js';
 import { seed, textVocabularySize, transformerSizes, type LanguageStage } from './recipe.js';
@@ -129,10 +133,8 @@ async function makeCorpora(
   { vision: folder, cache, onPreparing, signal }: LanguageStageOptions,
 ): Promise<{ corpora: Corpora; codebook: Codebook }> {
   const artwork = await Artwork.load();
-  const fingerprint = createHash('sha256')
-    .update(await readFile(join(folder, 'model.safetensors')))
-    .digest('hex');
   const { config, weights } = await loadVisionTokenizer(device, diskFolder(folder));
+  const fingerprint = await codesFingerprint(weights);
   const tokenizer = new VisionTokenizer(device, config, weights);
   const made = async (kind: CorpusKind): Promise<TokenizedScene[]> => {
     const options = { kind, count: scenes[kind] ?? 0, seed, cache, signal };

@@ -62,6 +62,24 @@ export const visionRecipe: StageRecipe & {
   reviveUntil: 0.7,
 };
 
+/** The decoder once more, alone: on what the transformer will write, and on whole clips. */
+export const decoderRecipe: StageRecipe & {
+  /** Every so many steps is a clip step. */
+  clipEvery: number;
+  scenes: { stills: number; clips: number };
+  seedOffset: number;
+} = {
+  name: 'decoder',
+  steps: 2000,
+  batch: 2,
+  clipEvery: 2,
+  scenes: { stills: 10_000, clips: 6000 },
+  seedOffset: 6,
+  schedule: (totalSteps) => ({ kind: 'cosine', peak: 1e-3, final: 1e-5, warmupSteps: 40, totalSteps }),
+  maximumNorm: 1,
+  hyper: { beta2: 0.99 },
+};
+
 /** Sizes of the nano transformer; ids of special tokens follow from the vocabulary. */
 export const transformerSizes = {
   hidden_size: 192,
@@ -95,7 +113,7 @@ export interface LanguageStage extends StageRecipe {
 
 const documents = {
   captionDropout: 0.1,
-  fullCaptions: 0.6,
+  fullCaptions: 0.8,
   contextNoise: { share: 0.3, highest: 0.2 },
   strangers: 0.5,
   beginWeight: 3,
@@ -130,7 +148,7 @@ const pretrainVideo: LanguageStage = {
     ...documents,
     mixture: { draw: 0.5, ask: 0.22, tell: 0.03, compare: 0.02, film: 0.15, 'ask clip': 0.06, 'tell clip': 0.02 },
   },
-  scenes: { stills: 10_000, clips: 1500 },
+  scenes: { stills: 10_000, clips: 6000 },
   seedOffset: 2,
   schedule: (totalSteps) => ({ kind: 'cosine', peak: 1.5e-3, final: 2e-5, warmupSteps: 40, totalSteps }),
 };
@@ -161,15 +179,15 @@ const understandInstructions: LanguageStage = {
   documents: {
     ...documents,
     mixture: {
-      draw: 0.42,
-      ask: 0.25,
+      draw: 0.5,
+      ask: 0.3,
       compare: 0.02,
       tell: 0.04,
-      rewrite: 0.3,
-      conclude: 0.4,
-      film: 0.15,
+      rewrite: 0.15,
+      conclude: 0.3,
+      film: 0.3,
       'ask clip': 0.05,
-      'tell clip': 0.02,
+      'tell clip': 0.04,
       'rewrite clip': 0.03,
       'conclude clip': 0.06,
     },
@@ -194,7 +212,7 @@ export const qualityStage: LanguageStage = {
     contextNoise: { share: 0.25, highest: 0.2 },
     mixture: { 'draw large': 0.5, draw: 0.3, film: 0.1, ask: 0.1 },
   },
-  scenes: { stills: 10_000, clips: 1500, 'large stills': 800 },
+  scenes: { stills: 10_000, clips: 6000, 'large stills': 800 },
   bestShare: 0.5,
   seedOffset: 5,
   schedule: (totalSteps) => ({

@@ -194,12 +194,12 @@ function drawClipFrames(artwork: Artwork, random: SeededRandom): Uint8Array<Arra
 
 const codebookName = 'quantize.embedding.weight';
 
-/** Writes the tokenizer as config.json and model.safetensors (bf16), with the hub's names. */
-async function exportVisionTokenizer(
+/** Writes the tokenizer as config.json and model.safetensors (bf16), with the hub's names; the codebook may be another. */
+export async function exportVisionTokenizer(
   folder: string,
   vision: Emu3VisionVQConfig,
   weights: VisionWeights,
-  codebook: Float32Array,
+  codebook?: Float32Array,
 ): Promise<void> {
   const config = {
     architectures: ['Emu3VisionVQModel'],
@@ -210,7 +210,7 @@ async function exportVisionTokenizer(
   const shapes = visionTensorShapes(vision);
   const tensors: TensorToWrite[] = [];
   for (const name of weights.names) {
-    const values = name === codebookName ? codebook : await weights.read(name);
+    const values = name === codebookName && codebook ? codebook : await weights.read(name);
     tensors.push({ name, dtype: 'BF16', shape: shapes.get(name) ?? [], values });
   }
   for (const [name, count] of weights.batchesTracked) {

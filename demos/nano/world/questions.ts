@@ -39,8 +39,8 @@ const stillQuestions = [
 
 /** Of questions about things that are only named: what is looked up is learned soon, what is compared and counted is not. */
 export const comparingQuestions: readonly QuestionType[] = [
-  ...(['is there', 'is there', 'is there', 'is there', 'how many', 'how many', 'how many'] as const),
-  ...(['relation', 'relation', 'relation', 'color', 'what', 'where'] as const),
+  ...(['is there', 'is there', 'is there', 'how many', 'how many', 'how many'] as const),
+  ...(['relation', 'relation', 'relation', 'relation', 'relation', 'color', 'what', 'where'] as const),
 ];
 
 /** A question about a still scene with its one right answer, of these types, each as often as it stands there. */
