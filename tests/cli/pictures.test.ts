@@ -48,6 +48,21 @@ describe('generate', () => {
     expect(await files()).toEqual(['one.png', 'two.png']);
   });
 
+  it('draws from prompts that the model writes out, the same pictures as from those prompts themselves', async () => {
+    const roomy = await writeTinyModel(file('model'), 32, 256);
+    const codesOf = async (...args: string[]): Promise<{ rewritten?: string[]; codes: number[][] }> => {
+      const { code, out, err } = await cli(['generate', ...args, '--model', roomy, '-o', file('t.png'), '--json']);
+      expect(code, err).toBe(0);
+      const report = JSON.parse(out) as { rewritten?: string[]; pictures: { codes: number[] }[] };
+      return { ...report, codes: report.pictures.map(({ codes }) => codes) };
+    };
+    const { rewritten = [], codes } = await codesOf('a tiger', '--rewrite', '--count', '2', '--seed', '3');
+    expect(new Set([...rewritten, 'a tiger']).size).toBe(3);
+    expect((await codesOf(rewritten[0], '--seed', '3')).codes).toEqual([codes[0]]);
+    expect((await codesOf(rewritten[1], '--seed', '4')).codes).toEqual([codes[1]]);
+    expect(await codesOf('a tiger', '--seed', '3')).not.toHaveProperty('rewritten');
+  });
+
   it('draws several of another shape and reports them as JSON', async () => {
     const args = ['--size', '2x4', '--count', '2', '--scale', '1', '--seed', '4294967295', '--guidance', '1', '--json'];
     const { code, out } = await cli(['generate', 'a tiger', '--model', model, '-o', file('t.png'), ...args]);
