@@ -12,7 +12,7 @@ import {
   type GroupLayout,
 } from '../../kernels/group-norm/index.js';
 import type { Graph, Tensor } from '../graph/index.js';
-import { joinColumns } from './slice.js';
+import { concatenate } from './slice.js';
 
 export interface GroupNormOptions {
   /** `[C]`. */
@@ -97,7 +97,7 @@ export function bandedStatistics(
     partials.push(partial);
     whole = { ...layout, pixels: whole.pixels + layout.pixels };
   }
-  const partial = joinColumns(graph, partials);
+  const partial = concatenate(graph, partials);
   const statistics = graph.temporary(groupStatisticsShape(whole), 'f32', 'group statistics');
   graph.node({
     name: 'groupCombine',

@@ -3,7 +3,7 @@ import type { DType } from '../../kernels/core/types.js';
 import type { QuantizedOperands } from '../../kernels/quantize/format.js';
 import { quantizedMatmul, quantizedMatmulInputGradient } from '../../kernels/quantized-matmul/index.js';
 import type { Graph, Tensor } from '../graph/index.js';
-import { joinColumns } from './slice.js';
+import { concatenate } from './slice.js';
 
 /** A shard of a packed weight as tensors of a graph; see `quantizedTensors`. */
 export type QuantizedTensors = QuantizedOperands<Tensor>;
@@ -21,7 +21,7 @@ export function quantizedLinear(
   options: { dtype?: DType } = {},
 ): Tensor {
   const parts = shards.map((shard) => shardLinear(graph, x, shard, options));
-  return parts.length === 1 ? parts[0] : joinColumns(graph, parts);
+  return parts.length === 1 ? parts[0] : concatenate(graph, parts, parts[0].shape.length - 1);
 }
 
 function shardLinear(graph: Graph, x: Tensor, weight: QuantizedTensors, options: { dtype?: DType }): Tensor {

@@ -1,4 +1,4 @@
-import { concatenateForward, copyWindow, placeColumns } from '../../kernels/slice/index.js';
+import { copyWindow, place } from '../../kernels/slice/index.js';
 import { elementCount } from '../../kernels/core/types.js';
 import type { Graph, Tensor } from '../graph/graph.js';
 
@@ -46,37 +46,18 @@ export function pad(graph: Graph, x: Tensor, size: number, axis = 0): Tensor {
   return out;
 }
 
-/** a followed by b along the leading axis: [N, ...] and [M, ...] to [N + M, ...]. */
-export function concatenate(graph: Graph, a: Tensor, b: Tensor): Tensor {
-  const rowsA = a.shape[0];
-  const rowsB = b.shape[0];
-  const out = graph.temporary([rowsA + rowsB, ...a.shape.slice(1)], a.dtype, `${a.label}, ${b.label}`);
-  graph.node({
-    name: 'concatenate',
-    inputs: [a, b],
-    outputs: [out],
-    calls: [concatenateForward(graph.traits, { a, b, out })],
-    backward: ([gradient]) => [
-      gradient && slice(graph, gradient, 0, rowsA),
-      gradient && slice(graph, gradient, rowsA, rowsB),
-    ],
-  });
-  return out;
-}
-
-/** Tensors that differ in their last axis alone, side by side along it: [.., N], [.., M], .. to [.., N + M + ..]. */
-export function joinColumns(graph: Graph, parts: readonly Tensor[]): Tensor {
+/** Tensors that differ in one axis alone (default the leading one), one after the other along it. */
+export function concatenate(graph: Graph, parts: readonly Tensor[], axis = 0): Tensor {
   const [first] = parts;
-  const axis = first.shape.length - 1;
   const starts = [0];
   for (const part of parts) starts.push(starts[starts.length - 1] + part.shape[axis]);
-  const shape = [...first.shape.slice(0, axis), starts[parts.length]];
+  const shape = first.shape.map((size, at) => (at === axis ? starts[parts.length] : size));
   const out = graph.temporary(shape, first.dtype, `${first.label} and ${parts.length - 1} more`);
   graph.node({
-    name: 'join columns',
+    name: 'concatenate',
     inputs: parts,
     outputs: [out],
-    calls: parts.map((x, index) => placeColumns(graph.traits, { x, out, start: starts[index] })),
+    calls: parts.map((x, index) => place(graph.traits, { x, out, axis, start: starts[index] })),
     backward: ([gradient]) =>
       parts.map((part, index) => gradient && slice(graph, gradient, starts[index], part.shape[axis], axis)),
   });

@@ -114,7 +114,7 @@ export class PreferenceTrainer implements Trainer<readonly PreferenceBatch[]> {
       [options.crossEntropy, crossEntropy],
     ]);
     accumulateGradients(graph, store, total);
-    const parts = concatenate(graph, concatenate(graph, total, preference), crossEntropy);
+    const parts = concatenate(graph, [total, preference, crossEntropy]);
     accumulate(graph, graph.bind(inputs.losses), parts);
     accumulatePreferenceFigures(graph, graph.bind(inputs.figures), { margins, chosen, rejected });
     const program = await Program.compile(device, graph, { label: 'preference training' });

@@ -228,8 +228,7 @@ async function record(
   const latents = GpuTensor.create(device, latent.shape, 'f32', 'latents of the last batch');
   accumulateGradients(graph, weights.parameters, total);
   const reports = [total, terms.reconstruction, terms.codebook, terms.commitment];
-  const losses = reports.reduce((all, term) => concatenate(graph, all, term));
-  keep(graph, graph.bind(tensors.losses), losses);
+  keep(graph, graph.bind(tensors.losses), concatenate(graph, reports));
   keep(graph, graph.bind(latents), latent);
   countCodes(graph, codes, graph.bind(tensors.counts));
   const program = await Program.compile(device, graph, { label: 'vision tokenizer training' });
@@ -265,8 +264,8 @@ async function compileWarmUp(
   const context = { graph, ...weights.bind(graph), batchStatistics: true };
   const { latent, reconstruction } = autoencoderLoss(context, config, graph.bind(pixels));
   accumulateGradients(graph, weights.parameters, reconstruction);
-  const totalAndFirst = concatenate(graph, reconstruction, reconstruction);
-  keep(graph, graph.bind(tensors.losses), concatenate(graph, totalAndFirst, fill(graph, [2], 0)));
+  const reports = [reconstruction, reconstruction, fill(graph, [2], 0)];
+  keep(graph, graph.bind(tensors.losses), concatenate(graph, reports));
   keep(graph, graph.bind(latents), latent);
   return Program.compile(device, graph, { label: 'vision tokenizer training without quantisation' });
 }

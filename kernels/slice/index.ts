@@ -8,13 +8,11 @@ import {
   type KernelTraits,
   type Operand,
 } from '../core/types.js';
-import concatenateSource from './concatenate.wgsl';
 import placeSource from './place.wgsl';
 import windowSource from './window.wgsl';
 
 const windowKernel = defineKernel('window', windowSource, { aliases: { Scalar: 'f32' } });
-const placeKernel = defineKernel('place columns', placeSource, { aliases: { Scalar: 'f32' } });
-const concatenateKernel = defineKernel('concatenate', concatenateSource, { aliases: { Scalar: 'f32' } });
+const placeKernel = defineKernel('place', placeSource, { aliases: { Scalar: 'f32' } });
 
 export interface WindowArguments<T> {
   x: T;
@@ -59,50 +57,28 @@ export function copyWindow<T extends Operand>(traits: KernelTraits, args: Window
 }
 
 /**
- * Writes x [.., columns] into the columns of out from `start`, whose other columns stay as they are. One dtype.
+ * Writes x to the indices of one axis of out from `start`; the others stay as they are. One dtype.
  *
- * @throws Emu3Error `shape` when the rows differ or the columns leave out.
+ * @throws Emu3Error `shape` when another axis differs or the indices leave out.
  */
-export function placeColumns<T extends Operand>(
+export function place<T extends Operand>(
   traits: KernelTraits,
-  args: { x: T; out: T; start: number },
+  args: { x: T; out: T; axis: number; start: number },
 ): KernelCall<T> {
-  const { x, out, start } = args;
-  const [columns, outColumns] = [x.shape.at(-1) ?? 1, out.shape.at(-1) ?? 1];
-  const length = elementCount(x.shape);
-  if (length / columns !== elementCount(out.shape) / outColumns || start + columns > outColumns) {
-    throw shapeError('place columns', `[${x.shape}] at column ${start} does not fit [${out.shape}]`);
+  const { x, out, axis, start } = args;
+  const fits = out.shape.every((size, at) => (at === axis ? start + x.shape[at] <= size : x.shape[at] === size));
+  if (!fits || x.shape.length !== out.shape.length) {
+    throw shapeError('place', `[${x.shape}] at index ${start} of axis ${axis} does not fit [${out.shape}]`);
   }
+  const inner = elementCount(x.shape.slice(axis + 1));
+  const length = elementCount(x.shape);
   const workgroup = traits.software ? 32 : 256;
-  const type = floatType('place columns', 'x', x);
+  const type = floatType('place', 'x', x);
   return placeKernel.call({
     aliases: { Scalar: type },
     overrides: { WORKGROUP_SIZE: workgroup },
-    params: { length, columns, out_columns: outColumns, start },
+    params: { length, columns: x.shape[axis] * inner, out_columns: out.shape[axis] * inner, start: start * inner },
     bindings: { x, out },
-    grid: linearGrid(divideRoundUp(length, workgroup)),
-    bytes: 2 * length * bytesPerElement[type],
-    flops: 0,
-  });
-}
-
-/** out = the elements of a, then those of b: concatenation along the leading axis. One dtype. */
-export function concatenateForward<T extends Operand>(
-  traits: KernelTraits,
-  args: { a: T; b: T; out: T },
-): KernelCall<T> {
-  const { a, b, out } = args;
-  const first = elementCount(a.shape);
-  const length = first + elementCount(b.shape);
-  if (elementCount(out.shape) !== length)
-    throw shapeError('concatenate', `out has not the ${length} elements of a and b`);
-  const workgroup = traits.software ? 32 : 256;
-  const type = floatType('concatenate', 'a', a);
-  return concatenateKernel.call({
-    aliases: { Scalar: type },
-    overrides: { WORKGROUP_SIZE: workgroup },
-    params: { length, first },
-    bindings: { a, b, out },
     grid: linearGrid(divideRoundUp(length, workgroup)),
     bytes: 2 * length * bytesPerElement[type],
     flops: 0,

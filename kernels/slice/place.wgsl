@@ -1,4 +1,5 @@
-// out[row, start + column] = x[row, column]; the other columns of out stay as they are.
+// out[row, start + column] = x[row, column]; the other columns of out stay as they are. Rows are the indices of all axes
+// before the one along which x is placed.
 // Grid: one invocation an element of x. Workgroup memory: none. Bytes: x read and written once. Flops: 0.
 
 override WORKGROUP_SIZE: u32 = 64;

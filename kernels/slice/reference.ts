@@ -13,13 +13,8 @@ export function copyWindowReference(
   return out;
 }
 
-/** Float64 twin of `concatenateForward`. */
-export function concatenateReference(a: Float64Array, b: Float64Array): Float64Array {
-  return Float64Array.from([...a, ...b]);
-}
-
-/** Float64 twin of `placeColumns`: `out` with the rows of x, `columns` long, in its rows of `outColumns` from `start`. */
-export function placeColumnsReference(
+/** Float64 twin of `place` along the last axis: `out` with the rows of x, `columns` long, in its rows of `outColumns` from `start`. */
+export function placeReference(
   x: Float64Array,
   out: Float64Array,
   place: { columns: number; outColumns: number; start: number },

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { concatenateForward, copyWindow, placeColumns } from '../../kernels/slice/index.js';
-import { concatenateReference, copyWindowReference, placeColumnsReference } from '../../kernels/slice/reference.js';
-import { concatenate, joinColumns, slice } from '../../engine/ops/slice.js';
+import { copyWindow, place } from '../../kernels/slice/index.js';
+import { copyWindowReference, placeReference } from '../../kernels/slice/reference.js';
+import { concatenate, slice } from '../../engine/ops/slice.js';
 import { checkGradients, dtypesToTest, expectClose, pseudoRandom, roundToDtype, runKernel } from '../support/kernel.js';
 
 describe('slice', () => {
@@ -28,20 +28,6 @@ describe('slice', () => {
   });
 
   it.each([
-    [1, 1],
-    [5, 64],
-    [63, 66],
-  ])('concatenates %i and %i elements', async (n, m) => {
-    const [a, b] = [pseudoRandom(n, 1), pseudoRandom(m, 2)];
-    const { out } = await runKernel({
-      inputs: { a: { shape: [n], data: a }, b: { shape: [m], data: b } },
-      outputs: { out: { shape: [n + m] } },
-      calls: (t, traits) => concatenateForward(traits, t),
-    });
-    expectClose(out, concatenateReference(Float64Array.from(a), Float64Array.from(b)), {}, 'concatenate');
-  });
-
-  it.each([
     [1, 1, 1, 0],
     [7, 5, 9, 4],
     [3, 67, 130, 1],
@@ -54,9 +40,9 @@ describe('slice', () => {
         const { out } = await runKernel({
           inputs: { x: { shape: [rows, columns], data: x, dtype } },
           outputs: { out: { shape: [rows, outColumns], dtype, initial } },
-          calls: (t, traits) => placeColumns({ ...traits, software }, { x: t.x, out: t.out, start }),
+          calls: (t, traits) => place({ ...traits, software }, { x: t.x, out: t.out, axis: 1, start }),
         });
-        const expected = placeColumnsReference(Float64Array.from(x), Float64Array.from(initial), {
+        const expected = placeReference(Float64Array.from(x), Float64Array.from(initial), {
           columns,
           outColumns,
           start,
@@ -68,10 +54,12 @@ describe('slice', () => {
 
   it('refuses columns that do not fit', () => {
     const traits = { software: true, f16: false, subgroups: false, maxInvocations: 256, maxWorkgroupStorage: 16384 };
-    const call = (shape: number[], start: number) =>
-      placeColumns(traits, { x: { shape, dtype: 'f32' }, out: { shape: [2, 5], dtype: 'f32' }, start });
+    const call = (shape: number[], start: number, axis = 1) =>
+      place(traits, { x: { shape, dtype: 'f32' }, out: { shape: [2, 5], dtype: 'f32' }, axis, start });
     expect(() => call([2, 3], 3)).toThrow(/does not fit/);
     expect(() => call([3, 3], 0)).toThrow(/does not fit/);
+    expect(() => call([3, 5], 0, 0)).toThrow(/does not fit/);
+    expect(() => call([5], 0)).toThrow(/does not fit/);
   });
 
   it('refuses a window that leaves its tensor', () => {
@@ -82,30 +70,35 @@ describe('slice', () => {
     );
   });
 
-  it('joins columns, with the right gradients', async () => {
-    const sizes = { a: 3, b: 1, c: 4 };
+  it.each([0, 1, 2])('concatenates along axis %i, with the right gradients', async (axis) => {
+    const shapeOf = (size: number): number[] => [3, 2, 4].map((own, at) => (at === axis ? size : own));
+    const count = (size: number): number => shapeOf(size).reduce((product, own) => product * own, 1);
+    const sizes = [3, 1, 5];
+    const [a, b, c] = sizes.map((size, seed) => ({ shape: shapeOf(size), data: pseudoRandom(count(size), seed + 1) }));
     await checkGradients({
-      inputs: {
-        a: { shape: [5, sizes.a], data: pseudoRandom(15, 1) },
-        b: { shape: [5, sizes.b], data: pseudoRandom(5, 2) },
-        c: { shape: [5, sizes.c], data: pseudoRandom(20, 3) },
+      inputs: { a, b, c },
+      build: (graph, inputs) => concatenate(graph, [inputs.a, inputs.b, inputs.c], axis),
+      reference: (inputs) => {
+        // Rows of the axes before, each with what the three have of it.
+        const rows = [1, 3, 6][axis];
+        const parts = [inputs.a, inputs.b, inputs.c];
+        const rowOf = (part: Float64Array, row: number): number[] => {
+          const length = part.length / rows;
+          return [...part.subarray(row * length, (row + 1) * length)];
+        };
+        return Float64Array.from(
+          Array.from({ length: rows }, (_, row) => parts.flatMap((part) => rowOf(part, row))).flat(),
+        );
       },
-      build: (graph, { a, b, c }) => joinColumns(graph, [a, b, c]),
-      reference: ({ a, b, c }) =>
-        Float64Array.from({ length: 40 }, (_, index) => {
-          const [row, column] = [Math.floor(index / 8), index % 8];
-          if (column < 3) return a[row * 3 + column];
-          return column < 4 ? b[row] : c[row * 4 + column - 4];
-        }),
     });
   });
 
   it('has the right gradients', async () => {
     await checkGradients({
       inputs: { a: { shape: [2, 3], data: pseudoRandom(6, 1) }, b: { shape: [3, 3], data: pseudoRandom(9, 2) } },
-      build: (graph, { a, b }) => slice(graph, slice(graph, concatenate(graph, a, b), 1, 3), 1, 2, 1),
+      build: (graph, { a, b }) => slice(graph, slice(graph, concatenate(graph, [a, b]), 1, 3), 1, 2, 1),
       reference: ({ a, b }) =>
-        concatenateReference(a, b).filter((_, index) => index >= 3 && index < 12 && index % 3 > 0),
+        Float64Array.from([...a, ...b]).filter((_, index) => index >= 3 && index < 12 && index % 3 > 0),
     });
   });
 });

@@ -3,7 +3,7 @@ import type { Graph, Tensor } from '../../graph/index.js';
 import { embedding } from '../../ops/embedding.js';
 import { fusedLinear } from '../../ops/fused-linear.js';
 import { linear } from '../../ops/matmul.js';
-import { joinColumns } from '../../ops/slice.js';
+import { concatenate } from '../../ops/slice.js';
 import { ParameterStore } from '../../parameters.js';
 import { firstBindableRow, joinRows, rowView, type RowRange } from '../../rows.js';
 import type { GpuTensor } from '../../tensor.js';
@@ -105,11 +105,10 @@ export function plainWeights(graph: Graph, parameter: ParameterLookup): Transfor
 
 /** What several layers make of one input, for weights that lie apart: a product each, copied side by side. */
 export function productsApart(graph: Graph, linear: LinearLookup): TransformerWeights['joined'] {
-  return (names, x) =>
-    joinColumns(
-      graph,
-      names.map((name) => linear(name, x)),
-    );
+  return (names, x) => {
+    const products = names.map((name) => linear(name, x));
+    return concatenate(graph, products, x.shape.length - 1);
+  };
 }
 
 /** Hub name of the table of token embeddings. */

@@ -12,7 +12,7 @@ import type { Graph, Tensor } from '../../graph/index.js';
 import { packConvWeight, type ConvGeometry } from '../../ops/conv.js';
 import { add } from '../../ops/elementwise.js';
 import { bandedStatistics } from '../../ops/group-norm.js';
-import { joinColumns, slice } from '../../ops/slice.js';
+import { concatenate, slice } from '../../ops/slice.js';
 import { spatialAttention } from '../../ops/spatial-attention.js';
 import { upsampleSpace } from '../../ops/upsample.js';
 import {
@@ -338,10 +338,5 @@ function rowsOf(graph: Graph, x: Tensor, start: number, count: number): Tensor {
 
 /** Bands one below the other. */
 function joinRows(graph: Graph, parts: readonly Tensor[]): Tensor {
-  const [first] = parts;
-  if (parts.length === 1) return first;
-  const [, , , width, channels] = first.shape;
-  const flat = parts.map((part) => graph.reshape(part, [elementCount(part.shape)]));
-  const rows = parts.reduce((sum, part) => sum + part.shape[2], 0);
-  return graph.reshape(joinColumns(graph, flat), [1, 1, rows, width, channels]);
+  return parts.length === 1 ? parts[0] : concatenate(graph, parts, 2);
 }

@@ -36,7 +36,7 @@ export function decodeTime(context: VisionContext, config: VisionConfig, quantiz
   const { graph, trace } = context;
   const z = causalConv(context, 'post_quant_conv', quantized, [3, 1, 1]);
   trace?.('post_quant_conv', z);
-  let both = concatenate(graph, z, quantized);
+  let both = concatenate(graph, [z, quantized]);
   for (let index = 0; index < config.num_res_blocks; index++) {
     both = temporalResidualBlock(context, `decoder.time_res_stack.${index}`, both);
   }
