@@ -54,7 +54,7 @@ export async function trainNanoDecoder(device: Device, options: DecoderStageOpti
   const runState: RunState = {
     store: weights.parameters,
     optimization: trainer.optimization,
-    config: JSON.parse(JSON.stringify({ config, decoderRecipe, steps, seed })) as RunState['config'],
+    config: JSON.parse(JSON.stringify({ config, decoderRecipe, steps, seed, from })) as RunState['config'],
   };
   const curve = new LossCurve(run, `${decoderRecipe.name}-curve`);
   const position = await resumeRun(run, runState);
