@@ -36,7 +36,7 @@ export interface TokenizedScene {
 
 export type CorpusKind = 'stills' | 'large stills' | 'clips';
 
-export interface CorpusOptions {
+interface CorpusOptions {
   kind: CorpusKind;
   count: number;
   seed: number;
@@ -69,8 +69,25 @@ export function drawTrainingScene(kind: CorpusKind, random: SeededRandom): Scene
   }
 }
 
+/** Makes corpora with one tokenizer, each as {@link tokenizedCorpus} does; `onPreparing` is told how many are there. */
+export async function corpusMaker(
+  { tokenizer, weights, artwork }: { tokenizer: VisionTokenizer; weights: VisionWeights; artwork: Artwork },
+  {
+    onPreparing,
+    ...options
+  }: Pick<CorpusOptions, 'seed' | 'cache' | 'signal'> & {
+    onPreparing?: ((what: string) => void) | undefined;
+  },
+): Promise<(kind: CorpusKind, count: number) => Promise<TokenizedScene[]>> {
+  const fingerprint = await codesFingerprint(weights);
+  return (kind, count) => {
+    const onProgress = (done: number, all: number): void => onPreparing?.(`${done} of ${all} ${kind}`);
+    return tokenizedCorpus(tokenizer, artwork, fingerprint, { ...options, kind, count, onProgress });
+  };
+}
+
 /** Of all that decides a tokenizer's codes: its decoder may be trained on without the corpora being made again. */
-export async function codesFingerprint(weights: VisionWeights): Promise<string> {
+async function codesFingerprint(weights: VisionWeights): Promise<string> {
   const hash = createHash('sha256');
   for (const name of weights.names) {
     if (/^(decoder|post_quant_conv)\./.test(name)) continue;
@@ -81,7 +98,7 @@ export async function codesFingerprint(weights: VisionWeights): Promise<string> 
 }
 
 /** Draws a corpus of seen combinations and turns it into tokens, or takes the tokens from the cache. */
-export async function tokenizedCorpus(
+async function tokenizedCorpus(
   vision: VisionTokenizer,
   artwork: Artwork,
   fingerprint: string,

@@ -1,6 +1,4 @@
 import type { Device } from '../../../engine/device.js';
-import type { VisionTokenizer, VisionWeights } from '../../../engine/models/vision/index.js';
-import { runTraining } from '../../../engine/train/loop.js';
 import { VisionDecoderTrainer, type DecoderBatch } from '../../../engine/train/vision-decoder-trainer.js';
 import { Emu3Error } from '../../../kernels/core/errors.js';
 import { diskFolder, loadVisionTokenizer } from '../../../loader/index.node.js';
@@ -8,9 +6,9 @@ import { clipsOf } from '../../../loader/pipeline/pixels.js';
 import { Artwork, squareImage } from '../world/draw.node.js';
 import { SeededRandom } from '../world/random.js';
 import { clipFrames, pictureSize } from '../world/scene.js';
-import { codesFingerprint, tokenizedCorpus, type CorpusKind, type TokenizedScene } from './corpus.node.js';
+import { corpusMaker } from './corpus.node.js';
 import { decoderRecipe, seed } from './recipe.js';
-import { LossCurve, resumeRun, saveRun, type RunState } from './run-folder.node.js';
+import { openRun } from './run-folder.node.js';
 import { exportVisionTokenizer, type TrainStageOptions } from './tokenizer.node.js';
 
 export interface DecoderStageOptions extends TrainStageOptions {
@@ -28,7 +26,7 @@ export interface DecoderStageOptions extends TrainStageOptions {
  * @throws Emu3Error `missing` without a tokenizer to start from.
  */
 export async function trainNanoDecoder(device: Device, options: DecoderStageOptions): Promise<void> {
-  const { from, run, signal } = options;
+  const { from, cache, onPreparing, onMetrics, checkpointEvery, signal } = options;
   if (from === undefined) {
     throw new Emu3Error('There is no vision tokenizer whose decoder to train.', {
       code: 'missing',
@@ -39,7 +37,11 @@ export async function trainNanoDecoder(device: Device, options: DecoderStageOpti
   const steps = options.steps ?? decoderRecipe.steps;
   const artwork = await Artwork.load();
   const { config, weights, tokenizer } = await loadVisionTokenizer(device, diskFolder(from), { training: true });
-  const corpora = await makeCorpora({ tokenizer, weights, artwork }, options);
+  const corpusOf = await corpusMaker({ tokenizer, weights, artwork }, { seed, cache, onPreparing, signal });
+  const corpora = {
+    stills: await corpusOf('stills', decoderRecipe.scenes.stills),
+    clips: await corpusOf('clips', decoderRecipe.scenes.clips),
+  };
   await tokenizer.destroy();
   const { batch, maximumNorm, hyper } = decoderRecipe;
   const trainer = await VisionDecoderTrainer.create(device, config, weights, {
@@ -51,17 +53,10 @@ export async function trainNanoDecoder(device: Device, options: DecoderStageOpti
     maximumNorm,
     beta2: hyper.beta2,
   });
-  const runState: RunState = {
+  const { position, train } = await openRun(options.run, decoderRecipe.name, trainer, {
     store: weights.parameters,
-    optimization: trainer.optimization,
-    config: JSON.parse(JSON.stringify({ config, decoderRecipe, steps, seed, from })) as RunState['config'],
-  };
-  const curve = new LossCurve(run, `${decoderRecipe.name}-curve`);
-  const position = await resumeRun(run, runState);
-  if (position) {
-    trainer.resumeAt(position.step);
-    await curve.continueFrom(position.step);
-  }
+    config: { config, decoderRecipe, steps, seed, from },
+  });
   const draws = new SeededRandom(position ? Number(position.randomState) : seed + decoderRecipe.seedOffset);
   const next = (): DecoderBatch => {
     const isClip = trainer.step % decoderRecipe.clipEvery === 0;
@@ -71,37 +66,12 @@ export async function trainNanoDecoder(device: Device, options: DecoderStageOpti
     const pixels = clipsOf(frames.map(squareImage)).data;
     return { shape: isClip ? 1 : 0, codes: Uint32Array.from(codes), pixels };
   };
-  await runTraining(trainer, {
-    steps,
-    next,
-    metricsEvery: 10,
-    onMetrics: (metrics, seconds) => {
-      curve.add(metrics);
-      options.onMetrics(metrics, seconds);
-    },
-    checkpointEvery: options.checkpointEvery ?? 100,
-    checkpoint: async () => {
-      await saveRun(run, runState, { step: trainer.step, dataPosition: null, randomState: draws.save() });
-      await curve.save();
-    },
-    signal,
+  const save = async (): Promise<{ dataPosition: null; randomState: number }> => ({
+    dataPosition: null,
+    randomState: draws.save(),
   });
+  await train({ steps, next, onMetrics, checkpointEvery, save, signal });
   trainer.destroy();
   await exportVisionTokenizer(options.output, config, weights);
   weights.destroy();
-}
-
-async function makeCorpora(
-  { tokenizer, weights, artwork }: { tokenizer: VisionTokenizer; weights: VisionWeights; artwork: Artwork },
-  { cache, onPreparing, signal }: DecoderStageOptions,
-): Promise<Record<'stills' | 'clips', TokenizedScene[]>> {
-  const fingerprint = await codesFingerprint(weights);
-  const made = async (kind: CorpusKind, count: number): Promise<TokenizedScene[]> => {
-    const onProgress = (done: number, all: number): void => onPreparing?.(`${done} of ${all} ${kind}`);
-    return tokenizedCorpus(tokenizer, artwork, fingerprint, { kind, count, seed, cache, signal, onProgress });
-  };
-  return {
-    stills: await made('stills', decoderRecipe.scenes.stills),
-    clips: await made('clips', decoderRecipe.scenes.clips),
-  };
 }

@@ -1,7 +1,6 @@
 import type { Device } from '../../../engine/device.js';
 import { VisionTokenizer } from '../../../engine/models/vision/index.js';
 import { ParameterStore } from '../../../engine/parameters.js';
-import { runTraining } from '../../../engine/train/loop.js';
 import type { PackedBatch } from '../../../engine/train/packing.js';
 import { TransformerTrainer } from '../../../engine/train/transformer-trainer.js';
 import {
@@ -16,18 +15,11 @@ import { fullCaption, fullClipCaption, variedCaption, variedClipCaption } from '
 import { Artwork } from '../world/draw.node.js';
 import { drawClipQuestion, drawQuestion } from '../world/questions.js';
 import { SeededRandom } from '../world/random.js';
-import {
-  bestScored,
-  codesFingerprint,
-  corpusScene,
-  tokenizedCorpus,
-  type CorpusKind,
-  type TokenizedScene,
-} from './corpus.node.js';
+import { bestScored, corpusMaker, corpusScene, type CorpusKind, type TokenizedScene } from './corpus.node.js';
 import { DocumentStream, type Corpora, type DocumentPosition } from './documents.js';
 import { addCodebookProjection, initialTransformerTensor, type Codebook } from './initialise.js';
 import { seed, textVocabularySize, transformerSizes, type LanguageStage } from './recipe.js';
-import { LossCurve, resumeRun, saveRun, type RunState } from './run-folder.node.js';
+import { openRun } from './run-folder.node.js';
 import {
   destroyStageModel,
   exportModel,
@@ -85,36 +77,22 @@ export async function trainLanguage(
     },
     seed,
   });
-  const runState: RunState = {
+  const { position, train } = await openRun<readonly PackedBatch[]>(options.run, stage.name, trainer, {
     store,
-    optimization: trainer.optimization,
-    config: JSON.parse(
-      JSON.stringify({ config, stage, steps, seed, lora: loraConfig(lora, model) }),
-    ) as RunState['config'],
-  };
-  const curve = new LossCurve(options.run, `${stage.name}-curve`);
-  const position = await resumeRun(options.run, runState);
-  let start: DocumentPosition = { random: new SeededRandom(seed + stage.seedOffset).nextUint32(), waiting: [] };
-  if (position) {
-    trainer.resumeAt(position.step);
-    start = documentPosition(position.dataPosition);
-    await curve.continueFrom(position.step);
-  }
+    config: { config, stage, steps, seed, lora: loraConfig(lora, model) },
+  });
+  const start: DocumentPosition = position
+    ? documentPosition(position.dataPosition)
+    : { random: new SeededRandom(seed + stage.seedOffset).nextUint32(), waiting: [] };
   const data = new DocumentStream(corpora, text, stage.documents, start);
-  await runTraining<readonly PackedBatch[]>(trainer, {
+  const { onMetrics, checkpointEvery, signal } = options;
+  await train({
     steps,
     next: () => [data.nextBatch({ batch, length })],
-    metricsEvery: 10,
-    onMetrics: (metrics, seconds) => {
-      curve.add(metrics);
-      options.onMetrics(metrics, seconds);
-    },
-    checkpointEvery: options.checkpointEvery ?? 100,
-    checkpoint: async () => {
-      await saveRun(options.run, runState, { step: trainer.step, dataPosition: { ...data.save() }, randomState: 0 });
-      await curve.save();
-    },
-    signal: options.signal,
+    onMetrics,
+    checkpointEvery,
+    save: async () => ({ dataPosition: { ...data.save() }, randomState: 0 }),
+    signal,
   });
   await exportModel(device, options.output, model, options.vision);
   trainer.destroy();
@@ -134,13 +112,9 @@ async function makeCorpora(
 ): Promise<{ corpora: Corpora; codebook: Codebook }> {
   const artwork = await Artwork.load();
   const { config, weights } = await loadVisionTokenizer(device, diskFolder(folder));
-  const fingerprint = await codesFingerprint(weights);
   const tokenizer = new VisionTokenizer(device, config, weights);
-  const made = async (kind: CorpusKind): Promise<TokenizedScene[]> => {
-    const options = { kind, count: scenes[kind] ?? 0, seed, cache, signal };
-    const onProgress = (done: number, all: number): void => onPreparing?.(`${done} of ${all} ${kind}`);
-    return tokenizedCorpus(tokenizer, artwork, fingerprint, { ...options, onProgress });
-  };
+  const corpusOf = await corpusMaker({ tokenizer, weights, artwork }, { seed, cache, onPreparing, signal });
+  const made = (kind: CorpusKind): Promise<TokenizedScene[]> => corpusOf(kind, scenes[kind] ?? 0);
   const corpora: Record<CorpusKind, TokenizedScene[]> = {
     stills: await made('stills'),
     'large stills': await made('large stills'),

@@ -1,6 +1,5 @@
 import { join } from 'node:path';
 import type { Device } from '../../../engine/device.js';
-import { runTraining } from '../../../engine/train/loop.js';
 import {
   packPairs,
   type PairLayout,
@@ -21,7 +20,7 @@ import { pictureSize, type Scene } from '../world/scene.js';
 import { corpusScene } from './corpus.node.js';
 import type { LanguageStageOptions } from './language.node.js';
 import { preferenceRecipe, seed } from './recipe.js';
-import { LossCurve, resumeRun, saveRun, type RunState } from './run-folder.node.js';
+import { openRun } from './run-folder.node.js';
 import { destroyStageModel, exportModel, loraConfig, openStageModel } from './stage-model.node.js';
 
 /** Scenes whose pictures are asked for: others than those of the corpora. */
@@ -84,33 +83,18 @@ export async function trainPreference(device: Device, options: LanguageStageOpti
     hyper: recipe.hyper,
     seed,
   });
-  const runState: RunState = {
+  const { position, train } = await openRun<readonly PreferenceBatch[]>(run, recipe.name, trainer, {
     store,
-    optimization: trainer.optimization,
-    config: JSON.parse(
-      JSON.stringify({ config, recipe, steps, seed, lora: loraConfig(lora, model) }),
-    ) as RunState['config'],
-  };
-  const curve = new LossCurve(run, `${recipe.name}-curve`);
-  const position = await resumeRun(run, runState);
-  if (position) {
-    trainer.resumeAt(position.step);
-    await curve.continueFrom(position.step);
-  }
+    config: { config, recipe, steps, seed, lora: loraConfig(lora, model) },
+  });
   const random = new SeededRandom(position ? Number(position.randomState) : seed);
-  await runTraining<readonly PreferenceBatch[]>(trainer, {
+  await train({
     steps,
     next: () => [packPairs(drawGroup(pairs, recipe.batch, random), layout)],
     metricsEvery: 5,
-    onMetrics: (metrics, seconds) => {
-      curve.add(metrics);
-      options.onMetrics(metrics, seconds);
-    },
+    onMetrics: options.onMetrics,
     checkpointEvery: options.checkpointEvery ?? 20,
-    checkpoint: async () => {
-      await saveRun(run, runState, { step: trainer.step, dataPosition: null, randomState: random.save() });
-      await curve.save();
-    },
+    save: async () => ({ dataPosition: null, randomState: random.save() }),
     signal,
   });
   await exportModel(device, options.output, model, options.vision);

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import type { ParameterStore } from '../../../engine/parameters.js';
 import type { Optimization } from '../../../engine/train/optimization.js';
 import { optimizerStateIndex } from '../../../engine/train/optimizer.js';
-import type { StepMetrics } from '../../../engine/train/loop.js';
+import { runTraining, type StepMetrics, type Trainer } from '../../../engine/train/loop.js';
 import { Emu3Error } from '../../../kernels/core/errors.js';
 import {
   latestCheckpoint,
@@ -103,8 +103,68 @@ function parseRandomState(state: JsonValue, where: string): { random: JsonValue;
   });
 }
 
+/** A trainer that can go on from a checkpoint. */
+interface ResumableTrainer<Batch> extends Trainer<Batch> {
+  readonly optimization: Optimization;
+  resumeAt: (step: number) => void;
+}
+
+interface RunOptions<Batch> {
+  steps: number;
+  next: () => Batch;
+  metricsEvery?: number;
+  checkpointEvery?: number | undefined;
+  onMetrics: (metrics: StepMetrics, secondsPerStep: number) => void;
+  /** Where the data stand, for a checkpoint. */
+  save: () => Promise<Omit<Position, 'step'>>;
+  signal?: AbortSignal | undefined;
+}
+
+/**
+ * Puts a trainer where the run in a folder stands, if there is one.
+ *
+ * @param name of the stage, and of its curve.
+ * @param state config: all that decides the run, as JSON would have it.
+ * @returns where the run stands, and `train`, which goes on from there with checkpoints and curve in the folder.
+ * @throws Emu3Error as {@link resumeRun}.
+ */
+export async function openRun<Batch>(
+  folder: string,
+  name: string,
+  trainer: ResumableTrainer<Batch>,
+  state: Omit<RunState, 'optimization' | 'config'> & { config: object },
+  writeExtra?: (name: string, data: Float32Array) => void,
+): Promise<{ position: Position | undefined; train: (options: RunOptions<Batch>) => Promise<void> }> {
+  const { optimization } = trainer;
+  const config = JSON.parse(JSON.stringify(state.config)) as JsonValue;
+  const runState: RunState = { ...state, optimization, config };
+  const curve = new LossCurve(folder, `${name}-curve`);
+  const position = await resumeRun(folder, runState, writeExtra);
+  if (position) {
+    trainer.resumeAt(position.step);
+    await curve.continueFrom(position.step);
+  }
+  const train = async (options: RunOptions<Batch>): Promise<void> =>
+    runTraining(trainer, {
+      steps: options.steps,
+      next: options.next,
+      metricsEvery: options.metricsEvery ?? 10,
+      onMetrics: (metrics, seconds) => {
+        curve.add(metrics);
+        options.onMetrics(metrics, seconds);
+      },
+      checkpointEvery: options.checkpointEvery ?? 100,
+      checkpoint: async () => {
+        await saveRun(folder, runState, { step: trainer.step, ...(await options.save()) });
+        await curve.save();
+      },
+      signal: options.signal,
+    });
+  return { position, train };
+}
+
 /** The figures of a run, kept as JSON beside its checkpoints. */
-export class LossCurve {
+class LossCurve {
   readonly points: StepMetrics[] = [];
   private readonly path: string;
 

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import type { Device } from '../../../engine/device.js';
 import { VisionWeights } from '../../../engine/models/vision/index.js';
-import { runTraining, type StepMetrics } from '../../../engine/train/loop.js';
+import type { StepMetrics } from '../../../engine/train/loop.js';
 import { VisionTrainer, type VisionBatch } from '../../../engine/train/vision-trainer.js';
 import { Emu3Error } from '../../../kernels/core/errors.js';
 import {
@@ -32,7 +32,7 @@ import {
 import { initialiseVision } from './initialise.js';
 import { mergeCodebook } from './merge-codebook.js';
 import { seed, visionConfig, visionRecipe } from './recipe.js';
-import { LossCurve, resumeRun, saveRun, type RunState } from './run-folder.node.js';
+import { openRun } from './run-folder.node.js';
 
 export interface TrainStageOptions {
   /** Folder of the model to start from; undefined starts from random weights. */
@@ -70,22 +70,22 @@ export async function trainNanoTokenizer(device: Device, options: TrainStageOpti
     quantizeFrom,
     seed,
   });
-  const runState: RunState = {
-    store: weights.parameters,
-    extra: { shapes: weights.statistics.shapes, read: (name) => weights.read(name) },
-    optimization: trainer.optimization,
-    config: JSON.parse(
-      JSON.stringify({ visionConfig: config, visionRecipe, steps, seed, from: options.from ?? null }),
-    ) as RunState['config'],
-  };
-  const curve = new LossCurve(options.run, 'tokenizer-curve');
-  const position = await resumeRun(options.run, runState, (name, data) => weights.write(name, data));
+  const { onMetrics, checkpointEvery, signal } = options;
+  const { position, train } = await openRun(
+    options.run,
+    visionRecipe.name,
+    trainer,
+    {
+      store: weights.parameters,
+      extra: { shapes: weights.statistics.shapes, read: (name) => weights.read(name) },
+      config: { visionConfig: config, visionRecipe, steps, seed, from: options.from ?? null },
+    },
+    (name, data) => weights.write(name, data),
+  );
   if (position) {
-    trainer.resumeAt(position.step);
     for (const name of weights.batchesTracked.keys()) weights.setBatchesTracked(name, position.step);
     const { counts } = position.dataPosition as { counts: number[] };
     trainer.restoreCodeCounts(Uint32Array.from(counts));
-    await curve.continueFrom(position.step);
   }
   const draws = new SeededRandom(position ? Number(position.randomState) : random.nextUint32());
 
@@ -96,26 +96,11 @@ export async function trainNanoTokenizer(device: Device, options: TrainStageOpti
     }
     return { shape: 0, pixels: pixelsOf(Array.from({ length: batch }, () => drawPicture(artwork, draws))) };
   };
-  await runTraining(trainer, {
-    steps,
-    next,
-    metricsEvery: 10,
-    onMetrics: (metrics, seconds) => {
-      curve.add(metrics);
-      options.onMetrics(metrics, seconds);
-    },
-    checkpointEvery: options.checkpointEvery ?? 100,
-    checkpoint: async () => {
-      const counts = [...(await trainer.codeCounts())];
-      await saveRun(options.run, runState, {
-        step: trainer.step,
-        dataPosition: { counts },
-        randomState: draws.save(),
-      });
-      await curve.save();
-    },
-    signal: options.signal,
+  const save = async (): Promise<{ dataPosition: { counts: number[] }; randomState: number }> => ({
+    dataPosition: { counts: [...(await trainer.codeCounts())] },
+    randomState: draws.save(),
   });
+  await train({ steps, next, onMetrics, checkpointEvery, save, signal });
   // Codes used since the codebook settled.
   const counts = await trainer.codeCounts();
   trainer.destroy();
