@@ -69,6 +69,9 @@ async function train(terminal: Terminal, chosen: readonly Stage[], options: Trai
   const summaries: StageSummary[] = [];
   for (const [index, stage] of chosen.entries()) {
     const folders = foldersOf(stage, options.run, index === 0 ? options.from : undefined);
+    // Later stages start from the one before, but the vision tokenizer stays that of the model begun with.
+    if (chosen[0].makes === 'model' && options.from !== undefined)
+      folders.vision = join(options.from, visionFolderName);
     await checkStart(stage, folders);
     await makeOutputFolder(folders.run);
     // A device of its own for each stage, so that the first one's memory is free for the second.
