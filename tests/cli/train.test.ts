@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { foldersOf, runStage } from '../../demos/cli/commands/train.js';
+import { foldersOf, plan, runStage } from '../../demos/cli/commands/train.js';
 import { plotCurve } from '../../demos/cli/plot.js';
 import type { Terminal } from '../../demos/cli/terminal.js';
 import { stages, type Stage, type StageFolders } from '../../demos/cli/training-stages.js';
@@ -149,6 +149,20 @@ describe('train', () => {
       expect(code).toBe(2);
       expect(err).toMatch(/Give a|Allowed choices/);
     }
+  });
+
+  it('keeps the vision tokenizer of the model begun with through all stages, and starts each from the one before', () => {
+    const models = stages.filter(({ makes }) => makes === 'model').slice(0, 3);
+    const begun = plan(models, { run: 'r', from: 'm' }).map(({ folders }) => folders);
+    expect(begun.map(({ vision }) => vision)).toEqual(models.map(() => join('m', 'vision_tokenizer')));
+    expect(begun.map(({ from }) => from)).toEqual(['m', begun[0].product, begun[1].product]);
+    const whole = plan(stages, { run: 'r', from: undefined }).map(({ folders }) => folders);
+    expect(whole[0].from).toBeUndefined();
+    expect(whole[1].from).toBe(whole[0].product);
+    expect(whole[2].from).toBeUndefined();
+    expect(whole.slice(2).map(({ vision }) => vision)).toEqual(stages.slice(2).map(() => whole[1].product));
+    const tokenizers = plan(stages.slice(0, 2), { run: 'r', from: 'm' }).map(({ folders }) => folders);
+    expect(tokenizers.map(({ from }) => from)).toEqual([join('m', 'vision_tokenizer'), tokenizers[0].product]);
   });
 
   it('hands adapters to the stage that trains them', async () => {

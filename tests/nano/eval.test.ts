@@ -403,17 +403,20 @@ describe('captions', () => {
       color: ['red car', 'star', 'car'],
       count: ['2 car', '1 star'],
       place: ['car at the top left', 'star in the center', 'car at the left'],
+      motion: [],
       speed: [],
       background: ['pink'],
       style: [],
       unread: ['two stars'],
     });
     const clip = parseClipCaption(
-      'an apple enters from the left quickly, a tree stands still, a dog flies, green background',
+      'an apple at the left enters from the left quickly, a tree in the center stands still, ' +
+        'a dog at the top flies, a cat spins slowly, green background',
     );
-    expect(clip.place).toEqual(['apple enters from the left', 'tree stands still']);
-    expect(clip.speed).toEqual(['apple quickly']);
-    expect(clip.unread).toEqual(['a dog flies', 'green background']);
+    expect(clip.place).toEqual(['apple at the left', 'tree in the center']);
+    expect(clip.motion).toEqual(['apple enters from the left', 'tree stands still', 'cat spins']);
+    expect(clip.speed).toEqual(['apple quickly', 'cat slowly']);
+    expect(clip.unread).toEqual(['a dog at the top flies', 'green background']);
     expect(parseCaption('').unread).toEqual([]);
     expect(commonCount(['a', 'a', 'b'], ['a', 'c', 'b', 'b'])).toBe(2);
   });

@@ -84,10 +84,10 @@ export function perfectModel(world: KnowingRenderer): EvaluatedModel {
 
 /** The clip that a caption such as "a red car moves left slowly" asks for. */
 function filmScene(prompt: string, random: SeededRandom): Scene {
-  const { color, place, speed } = parseClipCaption(prompt);
-  const noun = nouns.find((each) => place[0].startsWith(`${each} `));
+  const { color, motion, speed } = parseClipCaption(prompt);
+  const noun = nouns.find((each) => motion[0].startsWith(`${each} `));
   const kind = motionKinds.find(
-    (each) => place[0] === `${String(noun)} ${motionPhrase({ kind: each, speed: 2 }, false)}`,
+    (each) => motion[0] === `${String(noun)} ${motionPhrase({ kind: each, speed: 2 }, false)}`,
   );
   if (noun === undefined || kind === undefined) throw new Error(`unknown prompt ${prompt}`);
   const pace = speed[0].endsWith('quickly') ? 3 : 2;

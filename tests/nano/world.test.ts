@@ -213,7 +213,7 @@ describe('words about scenes', () => {
       objects: [{ ...scene.objects[0], motion: { kind: 'moves left', speed: 3 } }, scene.objects[1]],
     };
     expect(fullClipCaption(clip)).toBe(
-      'a red car moves left quickly, an apple stands still, pink background, noto style',
+      'a red car at the bottom right moves left quickly, an apple at the top left stands still, pink background, noto style',
     );
     expect(variedClipCaption(clip, random)).toContain('red car moves left');
   });

@@ -61,17 +61,14 @@ export function addTrain(program: Command, terminal: Terminal): void {
 
 async function train(terminal: Terminal, chosen: readonly Stage[], options: TrainOptions): Promise<void> {
   const lora = loraOf(options);
-  for (const [index, stage] of chosen.entries()) {
+  const planned = plan(chosen, options);
+  for (const { stage, folders } of planned) {
     checkSteps(stage, options.steps);
-    if (lora) checkBase(stage, foldersOf(stage, options.run, index === 0 ? options.from : undefined));
+    if (lora) checkBase(stage, folders);
   }
   await makeOutputFolder(options.output);
   const summaries: StageSummary[] = [];
-  for (const [index, stage] of chosen.entries()) {
-    const folders = foldersOf(stage, options.run, index === 0 ? options.from : undefined);
-    // Later stages start from the one before, but the vision tokenizer stays that of the model begun with.
-    if (chosen[0].makes === 'model' && options.from !== undefined)
-      folders.vision = join(options.from, visionFolderName);
+  for (const { stage, folders } of planned) {
     await checkStart(stage, folders);
     await makeOutputFolder(folders.run);
     // A device of its own for each stage, so that the first one's memory is free for the second.
@@ -85,6 +82,19 @@ async function train(terminal: Terminal, chosen: readonly Stage[], options: Trai
   await cp(product, target, { recursive: true });
   if (options.json) terminal.out(jsonText(summaries));
   else terminal.out(`the model is in ${options.output}\n`);
+}
+
+/** Stages to be run one after the other, the first from `from` where that is given, each of the others from the one before. */
+export function plan(
+  chosen: readonly Stage[],
+  { run, from }: Pick<TrainOptions, 'run' | 'from'>,
+): { stage: Stage; folders: StageFolders }[] {
+  return chosen.map((stage, index) => {
+    const folders = foldersOf(stage, run, index === 0 ? from : undefined);
+    // The vision tokenizer stays that of the model begun with.
+    const keepsVision = from !== undefined && chosen[0].makes === 'model';
+    return { stage, folders: keepsVision ? { ...folders, vision: join(from, visionFolderName) } : folders };
+  });
 }
 
 /** Where a stage keeps and finds its things, all in the run folder. */

@@ -9,8 +9,10 @@ export interface CaptionFacets {
   readonly color: readonly string[];
   /** "2 car". */
   readonly count: readonly string[];
-  /** "car at the top left"; of a clip "car moves left", "car stands still". */
+  /** "car at the top left". */
   readonly place: readonly string[];
+  /** Of a clip: "car moves left", "car stands still". */
+  readonly motion: readonly string[];
   /** Of a clip: "car slowly". */
   readonly speed: readonly string[];
   readonly background: readonly string[];
@@ -35,23 +37,34 @@ export function parseCaption(caption: string): CaptionFacets {
   return parse(caption, (words) => (placeWords.includes(words) ? { place: words } : undefined));
 }
 
-/** Reads a caption of the form of `fullClipCaption`. */
+/** Reads a caption of the form of `fullClipCaption`, with or without places. */
 export function parseClipCaption(caption: string): CaptionFacets {
   return parse(caption, (words) => {
-    if (words === 'stands still') return { place: words };
-    const [, deed, speed] = /^(.+) (slowly|quickly)$/.exec(words) ?? [];
-    return deed !== undefined && deed !== 'stands still' && deeds.includes(deed) ? { place: deed, speed } : undefined;
+    const place = placeWords
+      .filter((each) => words.startsWith(`${each} `))
+      .sort((a, b) => b.length - a.length)
+      .at(0);
+    const rest = place === undefined ? words : words.slice(place.length + 1);
+    if (rest === 'stands still') return { place, motion: rest };
+    const [, motion, speed] = /^(.+) (slowly|quickly)$/.exec(rest) ?? [];
+    const isDeed = motion !== undefined && motion !== 'stands still' && deeds.includes(motion);
+    return isDeed ? { place, motion, speed } : undefined;
   });
 }
 
-function parse(
-  caption: string,
-  readPlace: (words: string) => { place: string; speed?: string } | undefined,
-): CaptionFacets {
+/** What is said of a thing behind its name. */
+interface Said {
+  readonly place?: string | undefined;
+  readonly motion?: string;
+  readonly speed?: string;
+}
+
+function parse(caption: string, readPlace: (words: string) => Said | undefined): CaptionFacets {
   const facets = {
     noun: [] as string[],
     color: [] as string[],
     place: [] as string[],
+    motion: [] as string[],
     speed: [] as string[],
     background: [] as string[],
     style: [] as string[],
@@ -73,7 +86,8 @@ function parse(
       else {
         facets.noun.push(thing.noun);
         facets.color.push(thing.name);
-        facets.place.push(`${thing.noun} ${thing.place}`);
+        if (thing.place !== undefined) facets.place.push(`${thing.noun} ${thing.place}`);
+        if (thing.motion !== undefined) facets.motion.push(`${thing.noun} ${thing.motion}`);
         if (thing.speed !== undefined) facets.speed.push(`${thing.noun} ${thing.speed}`);
       }
     }
@@ -86,8 +100,8 @@ function parse(
 
 function readThing(
   piece: string,
-  readPlace: (words: string) => { place: string; speed?: string } | undefined,
-): { noun: Noun; name: string; place: string; speed?: string } | undefined {
+  readPlace: (words: string) => Said | undefined,
+): (Said & { noun: Noun; name: string }) | undefined {
   for (const [phrase, thing] of phrases) {
     if (!piece.startsWith(`${phrase} `)) continue;
     const place = readPlace(piece.slice(phrase.length + 1));
@@ -96,7 +110,7 @@ function readThing(
   return undefined;
 }
 
-export const facetNames = ['noun', 'color', 'count', 'place', 'speed', 'background', 'style'] as const;
+export const facetNames = ['noun', 'color', 'count', 'place', 'motion', 'speed', 'background', 'style'] as const;
 export type FacetName = (typeof facetNames)[number];
 
 /** How many of what is said is so: the common part of two lists, what stands twice counted twice. */

@@ -101,7 +101,7 @@ function captionedClips(context: SuiteContext): CaptionedMedium | undefined {
   return {
     ...clipMedium(context),
     groups: splits,
-    facets: ['noun', 'color', 'place', 'speed', 'background', 'style'],
+    facets: ['noun', 'color', 'place', 'motion', 'speed', 'background', 'style'],
     count: clipFactor * amounts.clips,
     write: fullClipCaption,
     parse: parseClipCaption,

@@ -1,11 +1,11 @@
 import {
-  clipFrames,
   gridStep,
   largeSide,
   largeSlotSize,
   pictureSize,
-  poseAt,
+  posesIn,
   slotSize,
+  type Pose,
   type Scene,
   type SceneObject,
 } from '../world/scene.js';
@@ -18,25 +18,34 @@ interface Coded {
   readonly codes: Uint16Array;
   readonly latentFrames: number;
   readonly side: number;
+  /** Of a shot: which latent frame of its clip it is, from 0; default 0. */
+  readonly from?: number;
 }
 
-/** The code that a thing to see is drawn by: the one that it has most often in a corpus. */
+/** What of a picture or clip says which cells show what. */
+type Place = Omit<Coded, 'codes'>;
+
+/** The code that a thing to see is drawn by: the one that it has most often in the corpora. */
 export type CanonicalTable = ReadonlyMap<string, number>;
 
 /**
  * One name for one thing to see: what looks alike (the same cell of the same thing, or bare background) takes the code that
- * it has most often in the corpus. A vision tokenizer gives a patch other codes in other pictures, as its norms see the whole
- * picture; a transformer that learns to draw would spend most of its training on guessing which.
+ * it has most often. A vision tokenizer gives a patch other codes in other pictures, as its norms see the whole picture, and
+ * others again in later frames of a clip; a transformer that learns to draw would spend most of its training on guessing
+ * which. Stills decide on all that stands still, in clips too. What moves is decided by shots: a latent frame's worth of
+ * frames, turned into tokens by itself. So a clip is a row of shots, and what goes on in its way is the same codes farther on.
  */
-export function canonicalTable(kind: CorpusKind, items: readonly Coded[]): CanonicalTable {
+export function canonicalTable(corpora: Partial<Readonly<Record<CorpusKind, readonly Coded[]>>>): CanonicalTable {
   const votes = new Map<string, Map<number, number>>();
-  for (const item of items) {
-    contentsOf(kind, item).forEach((name, cell) => {
-      if (name === undefined) return;
-      const code = item.codes[cell];
-      const counts = votes.get(name) ?? new Map<number, number>();
-      votes.set(name, counts.set(code, (counts.get(code) ?? 0) + 1));
-    });
+  for (const kind of ['stills', 'large stills', 'shots'] as const) {
+    for (const item of corpora[kind] ?? []) {
+      contentsOf(kind, item).forEach((name, cell) => {
+        if (name === undefined) return;
+        const code = item.codes[cell];
+        const counts = votes.get(name) ?? new Map<number, number>();
+        votes.set(name, counts.set(code, (counts.get(code) ?? 0) + 1));
+      });
+    }
   }
   const chosen = new Map<string, number>();
   for (const [name, counts] of votes) {
@@ -48,40 +57,31 @@ export function canonicalTable(kind: CorpusKind, items: readonly Coded[]): Canon
 }
 
 /**
- * The pictures and clips of a corpus in the codes of its {@link canonicalTable}. Cells that two moving things come near keep
- * their codes.
+ * A picture or clip of a corpus in the codes of a table; what the table does not know keeps its own.
  *
- * @returns codes of each, laid out as they were.
+ * @returns codes laid out as they were.
  */
-export function canonicalCodes(kind: CorpusKind, items: readonly Coded[]): Uint16Array[] {
-  const table = canonicalTable(kind, items);
-  return items.map((item) => {
-    const names = contentsOf(kind, item);
-    return item.codes.map((code, cell) => table.get(names[cell] ?? '') ?? code);
-  });
+export function canonicalCodes(kind: CorpusKind, item: Coded, table: CanonicalTable): Uint16Array {
+  const names = contentsOf(kind, item);
+  return item.codes.map((code, cell) => table.get(names[cell] ?? '') ?? code);
 }
 
-/** Codes of a scene that need not be in the corpus; undefined when it shows what no scene of the corpus does. */
-export function composedCodes(
-  kind: CorpusKind,
-  place: Omit<Coded, 'codes'>,
-  table: CanonicalTable,
-): Uint16Array | undefined {
+/** Codes of a scene that need not be in a corpus; undefined when it shows what the table does not know. */
+export function composedCodes(kind: CorpusKind, place: Place, table: CanonicalTable): Uint16Array | undefined {
   const codes = contentsOf(kind, place).map((name) => table.get(name ?? ''));
   return codes.every((code) => code !== undefined) ? Uint16Array.from(codes) : undefined;
 }
 
-/** What each cell shows, [latentFrames][side][side]; undefined where no other cell shows just the same. */
-function contentsOf(kind: CorpusKind, { scene, latentFrames, side }: Omit<Coded, 'codes'>): (string | undefined)[] {
+/** What each cell shows, [latentFrames][side][side]; undefined where a shot shows what stills decide on. */
+function contentsOf(kind: CorpusKind, { scene, latentFrames, side, from = 0 }: Place): (string | undefined)[] {
   const contents: (string | undefined)[] = [];
-  for (let frame = 0; frame < latentFrames; frame++) {
+  for (let frame = from; frame < from + latentFrames; frame++) {
+    const moving = kind === 'clips' || kind === 'shots' ? movingThings(scene, frame) : [];
     for (let row = 0; row < side; row++) {
       for (let column = 0; column < side; column++) {
-        contents.push(
-          kind === 'clips'
-            ? contentOfClip(scene, { frame, row, column, side, latentFrames })
-            : contentOfStill(scene, row, column, side),
-        );
+        const still = contentOfStill(scene, row, column, side);
+        const moved = still.isBare ? contentOfMoving(scene, moving, row, column) : undefined;
+        contents.push(moved ?? (kind === 'shots' ? undefined : still.name));
       }
     }
   }
@@ -97,14 +97,17 @@ function bare({ background }: Scene, row: number, column: number, side: number):
   return `${side} ${background} ${edge(row, side)} ${edge(column, side)}`;
 }
 
-function contentOfStill(scene: Scene, row: number, column: number, side: number): string {
+/** What a cell shows of all that stands still. */
+function contentOfStill(scene: Scene, row: number, column: number, side: number): { name: string; isBare: boolean } {
+  const background = bare(scene, row, column, side);
   for (const thing of scene.objects) {
+    if (thing.motion) continue;
     const place = placeInSlot(thing, row, column, side);
     if (place === undefined) continue;
     const { noun, color } = thing;
-    return [bare(scene, row, column, side), scene.style, noun, color ?? '', place.down, place.right].join(' ');
+    return { name: [background, scene.style, noun, color ?? '', place.down, place.right].join(' '), isBare: false };
   }
-  return bare(scene, row, column, side);
+  return { name: background, isBare: true };
 }
 
 /** Where in a still thing's slot a cell lies, in a picture of so many cells a side; undefined outside. */
@@ -122,31 +125,33 @@ export function placeInSlot(
   return inside ? { down, right } : undefined;
 }
 
-/**
- * Bare background by its place in time; what a thing reaches by where it is during the frames of the code, so that a thing
- * that goes on in its way is the same codes farther on. The first frames are told apart, as a tokenizer pads them. Undefined
- * where two things reach.
- */
-function contentOfClip(
-  scene: Scene,
-  place: { frame: number; row: number; column: number; side: number; latentFrames: number },
+/** A thing that moves, and its poses in the frames of one latent frame. */
+interface MovingThing {
+  readonly thing: SceneObject;
+  readonly poses: readonly Pose[];
+}
+
+function movingThings({ objects }: Scene, frame: number): MovingThing[] {
+  return objects.flatMap((thing) => (thing.motion ? [{ thing, poses: posesIn(thing, frame) }] : []));
+}
+
+/** What a cell shows of a thing that moves: where from the cell it is, and how large and turned, frame by frame. */
+function contentOfMoving(
+  { background, style }: Scene,
+  things: readonly MovingThing[],
+  row: number,
+  column: number,
 ): string | undefined {
-  const { frame, row, column, side, latentFrames } = place;
-  const perLatent = clipFrames / latentFrames;
   const [x, y] = [(column + 0.5) * gridStep, (row + 0.5) * gridStep];
-  const near = scene.objects.flatMap((object) => {
-    const poses = Array.from({ length: perLatent }, (_, index) => poseAt(object, frame * perLatent + index));
-    // Half a cell, and another one around, into which a thing may reach through the tokenizer's convolutions.
-    const reaches = poses.some((pose) => {
-      const reach = pose.size / 2 + 1.5 * gridStep;
+  for (const { thing, poses } of things) {
+    const isTouched = poses.some((pose) => {
+      const turned = Math.abs(Math.cos(pose.angle)) + Math.abs(Math.sin(pose.angle));
+      const reach = (pose.size * turned + gridStep) / 2 - 0.01;
       return Math.abs(pose.x - x) < reach && Math.abs(pose.y - y) < reach;
     });
-    return reaches ? [{ object, poses }] : [];
-  });
-  if (near.length === 0) return `${frame} ${bare(scene, row, column, side)}`;
-  if (near.length > 1) return undefined;
-  const [{ object, poses }] = near;
-  const seen = poses.map((pose) => [pose.x - x, pose.y - y, pose.size, pose.angle].map((length) => length.toFixed(1)));
-  const first = frame === 0 ? 'first' : '';
-  return [first, scene.background, scene.style, object.noun, object.color ?? '', ...seen].join(' ');
+    if (!isTouched) continue;
+    const seen = poses.flatMap((pose) => [pose.x - x, pose.y - y, pose.size, pose.angle % (2 * Math.PI)]);
+    return [background, style, thing.noun, thing.color ?? '', ...seen.map((value) => value.toFixed(1))].join(' ');
+  }
+  return undefined;
 }

@@ -8,8 +8,8 @@ import { clipsOf, imagesOf } from '../../../loader/pipeline/pixels.js';
 import { meanSquaredError } from '../check/metrics.js';
 import { squareImage, type Artwork } from '../world/draw.node.js';
 import { hashString, SeededRandom } from '../world/random.js';
-import { canonicalCodes } from './canonical.js';
 import {
+  allShots,
   clipFrames,
   drawClip,
   drawScene,
@@ -20,6 +20,7 @@ import {
   splitOf,
   type Scene,
   type SceneKind,
+  type Shot,
 } from '../world/scene.js';
 
 /** A picture or clip in tokens, and everything there is to know about it. */
@@ -27,14 +28,20 @@ export interface TokenizedScene {
   readonly scene: Scene;
   /** Codebook entries, [latentFrames][height][width]. */
   readonly codes: Uint16Array;
-  /** The same with one name for what looks alike, for learning to draw; see `canonicalCodes`. */
-  readonly canonical: Uint16Array;
   readonly latentFrames: number;
   /** Tokens along one side. */
   readonly side: number;
+  /** Its first latent frame: of a shot, which one of its clip it is; of all others 0. */
+  readonly from: number;
 }
 
-export type CorpusKind = 'stills' | 'large stills' | 'clips';
+type DrawnKind = 'stills' | 'large stills' | 'clips';
+
+/** Shots are all there are, or as many of them as asked for; the others are drawn by chance. */
+export type CorpusKind = DrawnKind | 'shots';
+
+/** What documents are made of. */
+export type Corpora = Readonly<Record<CorpusKind, readonly TokenizedScene[]>>;
 
 interface CorpusOptions {
   kind: CorpusKind;
@@ -54,12 +61,12 @@ const stillKinds: readonly SceneKind[] = [
 ];
 
 /** Scene number `index` of a corpus: it depends on the seed and the index alone. */
-export function corpusScene(kind: CorpusKind, seed: number, index: number): Scene {
+export function corpusScene(kind: DrawnKind, seed: number, index: number): Scene {
   return drawTrainingScene(kind, new SeededRandom(hashString(`${kind} ${seed} ${index}`)));
 }
 
 /** A scene of seen combinations. */
-export function drawTrainingScene(kind: CorpusKind, random: SeededRandom): Scene {
+export function drawTrainingScene(kind: DrawnKind, random: SeededRandom): Scene {
   if (kind === 'clips') return drawClip(random, { split: 'seen' });
   for (;;) {
     const still = drawScene(random, { kind: random.pick(stillKinds), split: 'seen' });
@@ -104,16 +111,21 @@ async function tokenizedCorpus(
   fingerprint: string,
   options: CorpusOptions,
 ): Promise<TokenizedScene[]> {
-  const { kind, count, seed, cache, onProgress, signal } = options;
-  if (count === 0) return [];
+  const { kind, count: asked, seed, cache, onProgress, signal } = options;
+  if (asked === 0) return [];
   const pixels = kind === 'large stills' ? largeSide : pictureSize;
   const side = pixels / spatialFactor(vision.config);
-  const frames = kind === 'clips' ? clipFrames : 1;
-  const latentFrames = kind === 'clips' ? clipFrames / vision.config.temporal_downsample_factor : 1;
+  const perLatent = vision.config.temporal_downsample_factor;
+  const frames = { stills: 1, 'large stills': 1, clips: clipFrames, shots: perLatent }[kind];
+  const latentFrames = Math.ceil(frames / perLatent);
   const length = latentFrames * side * side;
-  const scenes = Array.from({ length: count }, (_, index) => corpusScene(kind, seed, index));
+  const shown: readonly Shot[] =
+    kind === 'shots'
+      ? new SeededRandom(seed).shuffled(allShots()).slice(0, asked)
+      : Array.from({ length: asked }, (_, index) => ({ scene: corpusScene(kind, seed, index), from: 0 }));
+  const count = shown.length;
   const key = createHash('sha256')
-    .update(JSON.stringify([fingerprint, kind, scenes]))
+    .update(JSON.stringify([fingerprint, kind, shown]))
     .digest('hex');
   const path = join(cache, `${kind.replace(' ', '-')}-${key.slice(0, 16)}.codes`);
   const kept = await readFile(path).catch(() => undefined);
@@ -125,8 +137,11 @@ async function tokenizedCorpus(
     const perBatch = kind === 'clips' ? 4 : 16;
     for (let from = 0; from < count; from += perBatch) {
       throwIfAborted(signal, 'corpus');
-      const group = scenes.slice(from, from + perBatch);
-      const images = group.flatMap((scene) => artwork.clip(scene, frames, pixels).map(squareImage));
+      const group = shown.slice(from, from + perBatch);
+      const images = group.flatMap(({ scene, from: latentFrame }) => {
+        const first = latentFrame * perLatent;
+        return Array.from({ length: frames }, (_, at) => squareImage(artwork.picture(scene, first + at, pixels)));
+      });
       const encoded = await vision.encode(clipsOf(images, frames), signal);
       codes.set(encoded.codes, from * length);
       onProgress?.(from + group.length, count);
@@ -134,14 +149,12 @@ async function tokenizedCorpus(
     await mkdir(cache, { recursive: true });
     await replaceFile(path, [new Uint8Array(codes.buffer)]);
   }
-  const items = scenes.map((scene, index) => ({
-    scene,
+  return shown.map((each, index) => ({
+    ...each,
     codes: codes.subarray(index * length, (index + 1) * length),
     latentFrames,
     side,
   }));
-  const canonical = canonicalCodes(kind, items);
-  return items.map((item, index) => ({ ...item, canonical: canonical[index] }));
 }
 
 /**

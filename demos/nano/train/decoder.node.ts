@@ -6,6 +6,7 @@ import { clipsOf } from '../../../loader/pipeline/pixels.js';
 import { Artwork, squareImage } from '../world/draw.node.js';
 import { SeededRandom } from '../world/random.js';
 import { clipFrames, pictureSize } from '../world/scene.js';
+import { canonicalCodes, canonicalTable } from './canonical.js';
 import { corpusMaker } from './corpus.node.js';
 import { decoderRecipe, seed } from './recipe.js';
 import { openRun } from './run-folder.node.js';
@@ -41,7 +42,9 @@ export async function trainNanoDecoder(device: Device, options: DecoderStageOpti
   const corpora = {
     stills: await corpusOf('stills', decoderRecipe.scenes.stills),
     clips: await corpusOf('clips', decoderRecipe.scenes.clips),
+    shots: await corpusOf('shots', decoderRecipe.scenes.shots),
   };
+  const table = canonicalTable(corpora);
   await tokenizer.destroy();
   const { batch, maximumNorm, hyper } = decoderRecipe;
   const trainer = await VisionDecoderTrainer.create(device, config, weights, {
@@ -60,9 +63,14 @@ export async function trainNanoDecoder(device: Device, options: DecoderStageOpti
   const draws = new SeededRandom(position ? Number(position.randomState) : seed + decoderRecipe.seedOffset);
   const next = (): DecoderBatch => {
     const isClip = trainer.step % decoderRecipe.clipEvery === 0;
-    const items = Array.from({ length: isClip ? 1 : batch }, () => draws.pick(corpora[isClip ? 'clips' : 'stills']));
+    const kind = isClip ? 'clips' : 'stills';
+    const items = Array.from({ length: isClip ? 1 : batch }, () => draws.pick(corpora[kind]));
     const frames = items.flatMap(({ scene }) => (isClip ? artwork.clip(scene) : [artwork.picture(scene)]));
-    const codes = items.flatMap((item) => [...(draws.next() < 0.5 ? item.canonical : item.codes)]);
+    const codes = items.flatMap((item) => {
+      // What is given comes from the encoder, what follows from the transformer: any number of latent frames, or none.
+      const given = draws.integer(item.latentFrames + 1) * item.side ** 2;
+      return [...canonicalCodes(kind, item, table)].map((code, cell) => (cell < given ? item.codes[cell] : code));
+    });
     const pixels = clipsOf(frames.map(squareImage)).data;
     return { shape: isClip ? 1 : 0, codes: Uint32Array.from(codes), pixels };
   };

@@ -28,14 +28,22 @@ import {
 } from '../world/questions.js';
 import { SeededRandom } from '../world/random.js';
 import { colors, nouns } from '../world/words.js';
-import { framesPerSecond, gridStep, largeSide, largeSlotSize, splitOf, type Scene } from '../world/scene.js';
-import { canonicalTable, composedCodes, placeInSlot, type CanonicalTable } from './canonical.js';
-import { drawTrainingScene, type CorpusKind, type TokenizedScene } from './corpus.node.js';
+import {
+  framesPerSecond,
+  gridStep,
+  largeSide,
+  largeSlotSize,
+  movesByCells,
+  splitOf,
+  type Scene,
+} from '../world/scene.js';
+import { canonicalCodes, canonicalTable, composedCodes, placeInSlot, type CanonicalTable } from './canonical.js';
+import { drawTrainingScene, type Corpora, type CorpusKind, type TokenizedScene } from './corpus.node.js';
 import { inLetters, worldWords, type WorldWords } from './letters.js';
 
 /**
- * What a document teaches. `draw`, `draw large` and `film`: caption, then picture or clip in canonical codes; what `draw`
- * draws is new every time, composed of the corpus's parts. `tell`: picture or clip, then its full caption. `ask`: picture or
+ * What a document teaches. `draw`, `draw large` and `film`: caption, then picture or clip in canonical codes; what is drawn
+ * and filmed is new every time, composed of the corpora's parts. `tell`: picture or clip, then its full caption. `ask`: picture or
  * clip, then questions and answers, which begin with what is seen. `compare`: two pictures, then a question about one.
  * `rewrite`: no picture, but a caption as people write it, then the full one of a picture or clip that it fits. `conclude`: no
  * picture either, but a question whose answer names things at random; what follows from them is learned, and cheaply.
@@ -76,6 +84,13 @@ export interface DocumentOptions {
    * so that things can stand together that never did. The pictures read so show no held-out combination either.
    */
   strangers: number;
+  /** Share of the films that begin with one or two latent frames of the encoder's codes, which are not learned. */
+  continued: number;
+  /**
+   * Share of the films in which other codes stand for all codes, each time others, and of which the first latent frame is not
+   * learned: things that move by whole cells, so that the rest is the same farther on and there is nothing else to know.
+   */
+  disguised: number;
   /**
    * Weight of the codes in rows where still things begin, the first frame's in clips: what a caption says is decided there,
    * and the codes below follow from those above. The rows are the same in every picture, so no code is favoured.
@@ -96,9 +111,6 @@ export interface DocumentOptions {
    */
   letters: number;
 }
-
-/** What documents are made of. */
-export type Corpora = Readonly<Record<CorpusKind, readonly TokenizedScene[]>>;
 
 /** Where the stream of documents stands; all there is to know for going on. */
 export interface DocumentPosition {
@@ -125,7 +137,7 @@ export class DocumentStream {
   private readonly waiting: { readonly seed: number; readonly document: TokenDocument }[];
   private readonly kinds: readonly DocumentKind[];
   private readonly totals: readonly number[];
-  private readonly stillTable: CanonicalTable;
+  private readonly table: CanonicalTable;
   private readonly words: WorldWords;
 
   constructor(
@@ -136,7 +148,7 @@ export class DocumentStream {
   ) {
     this.random = new SeededRandom(position.random);
     this.kinds = documentKinds.filter((kind) => (options.mixture[kind] ?? 0) > 0);
-    this.stillTable = canonicalTable('stills', corpora.stills);
+    this.table = canonicalTable(corpora);
     this.words = worldWords(text);
     let sum = 0;
     this.totals = this.kinds.map((kind) => (sum += options.mixture[kind] ?? 0));
@@ -175,27 +187,20 @@ export class DocumentStream {
     const place = random.next() * this.totals[this.totals.length - 1];
     const kind = this.kinds[this.totals.findIndex((total) => place < total)];
     const pick = (corpus: CorpusKind): TokenizedScene => random.pick(this.corpora[corpus]);
+    const canonical = (corpus: CorpusKind): Drawn => this.canonical(corpus, pick(corpus));
     switch (kind) {
       case 'draw':
       case 'draw large': {
-        const still = kind === 'draw' ? this.still(random) : pick('large stills');
-        const { scene, side, canonical: codes } = still;
+        const still = kind === 'draw' ? this.composed('stills', random) : canonical('large stills');
+        const { scene, side, codes } = still;
         const caption = this.caption(scene, random, fullCaption, variedCaption);
         const ids = documentIds(generationSample(caption, { codes, height: side, width: side }), this.text);
         const leavesNothingOpen = kind === 'draw' && caption === fullCaption(scene);
-        const stranger = leavesNothingOpen ? this.stranger(still, random) : undefined;
-        return this.drawing(ids, random, side, { ends: true, stranger });
+        const reading = leavesNothingOpen ? this.stranger(still, random) : undefined;
+        return this.drawing(ids, random, side, { ends: true, reading });
       }
-      case 'film': {
-        const item = pick('clips');
-        const caption = this.caption(item.scene, random, fullClipCaption, variedClipCaption);
-        return this.drawing(
-          documentIds(videoSample(caption, { ...clipOf(item), codes: item.canonical }), this.text),
-          random,
-          item.side,
-          { ends: false },
-        );
-      }
+      case 'film':
+        return this.film(random);
       case 'tell': {
         const item = pick('stills');
         const ids = documentIds(captionLastSample(fullCaption(item.scene), gridOf(item)), this.text);
@@ -244,23 +249,56 @@ export class DocumentStream {
     }
   }
 
-  /** A new picture of the corpus's parts, as there are more pictures than a corpus holds; else one of the corpus. */
-  private still(random: SeededRandom): Pick<TokenizedScene, 'scene' | 'side' | 'canonical'> {
-    const item = random.pick(this.corpora.stills);
-    const { side, latentFrames } = item;
+  private film(random: SeededRandom): TokenDocument {
+    const { continued, disguised } = this.options;
+    const chance = random.next();
+    let film: Drawn;
+    let reading: Reading | undefined;
+    if (chance < continued) {
+      const item = random.pick(this.corpora.clips);
+      film = this.canonical('clips', item);
+      const given = (1 + random.integer(2)) * item.side ** 2;
+      const codes = film.codes.map((code, cell) => (cell < given ? item.codes[cell] : code));
+      reading = { codes, isLearned: (cell) => cell >= given };
+    } else if (chance < continued + disguised) {
+      const { codes, ...rest } = this.composed('clips', random, ({ objects: [{ motion }] }) => movesByCells(motion));
+      const disguises = random.shuffled(Array.from({ length: this.text.special.visualCount }, (_, code) => code));
+      film = { ...rest, codes: codes.map((code) => disguises[code]) };
+      reading = { codes: film.codes, isLearned: (cell) => cell >= film.side ** 2 };
+    } else film = this.composed('clips', random);
+    const caption = this.caption(film.scene, random, fullClipCaption, variedClipCaption);
+    const ids = documentIds(videoSample(caption, clipOf(film)), this.text);
+    return this.drawing(ids, random, film.side, { ends: false, reading });
+  }
+
+  /**
+   * A new picture or clip of the corpora's parts, as there are more than a corpus holds; else one of the corpus.
+   *
+   * @param fits says of which scenes alone.
+   */
+  private composed(
+    kind: 'stills' | 'clips',
+    random: SeededRandom,
+    fits: (scene: Scene) => boolean = () => true,
+  ): Drawn {
+    const { side, latentFrames } = this.corpora[kind][0];
     for (let attempt = 0; attempt < composeAttempts; attempt++) {
-      const scene = drawTrainingScene('stills', random);
-      const canonical = composedCodes('stills', { scene, side, latentFrames }, this.stillTable);
-      if (canonical) return { scene, side, canonical };
+      let scene = drawTrainingScene(kind, random);
+      while (!fits(scene)) scene = drawTrainingScene(kind, random);
+      const codes = composedCodes(kind, { scene, side, latentFrames }, this.table);
+      if (codes) return { scene, side, latentFrames, codes };
     }
-    return item;
+    const fitting = this.corpora[kind].filter(({ scene }) => fits(scene));
+    return this.canonical(kind, random.pick(fitting.length > 0 ? fitting : this.corpora[kind]));
+  }
+
+  /** What a corpus has, as it is to be drawn. */
+  private canonical(kind: CorpusKind, item: TokenizedScene): Drawn {
+    return { ...item, codes: canonicalCodes(kind, item, this.table) };
   }
 
   /** The same picture with another thing in place of one, now and then, where things stand together that may. */
-  private stranger(
-    { scene, side }: Pick<TokenizedScene, 'scene' | 'side'>,
-    random: SeededRandom,
-  ): Stranger | undefined {
+  private stranger({ scene, side, latentFrames }: Drawn, random: SeededRandom): Reading | undefined {
     const { objects } = scene;
     if (objects.length < 2 || random.next() >= this.options.strangers) return undefined;
     const place = random.integer(objects.length);
@@ -269,11 +307,11 @@ export class DocumentStream {
       if (other.noun === objects[place].noun) continue;
       const changed = { ...scene, objects: objects.map((each, at) => (at === place ? { ...each, ...other } : each)) };
       if (splitOf(changed) !== 'seen') continue;
-      const codes = composedCodes('stills', { scene: changed, side, latentFrames: 1 }, this.stillTable);
+      const codes = composedCodes('stills', { scene: changed, side, latentFrames }, this.table);
       if (!codes) continue;
-      const isOwn = (cell: number): boolean =>
-        placeInSlot(objects[place], Math.floor(cell / side), cell % side, side) !== undefined;
-      return { codes, isOwn };
+      const isLearned = (cell: number): boolean =>
+        placeInSlot(objects[place], Math.floor(cell / side), cell % side, side) === undefined;
+      return { codes, isLearned };
     }
     return undefined;
   }
@@ -310,7 +348,7 @@ export class DocumentStream {
    * beside them are, and what stands behind the colon. Often there are fewer things than pictures have: comparing is learned
    * with one first.
    */
-  private concluding(kind: CorpusKind, random: SeededRandom, ask: (scene: Scene) => Question): TokenDocument {
+  private concluding(kind: 'stills' | 'clips', random: SeededRandom, ask: (scene: Scene) => Question): TokenDocument {
     for (;;) {
       const { objects, ...rest } = drawTrainingScene(kind, random);
       const scene = { ...rest, objects: objects.slice(0, 1 + random.integer(objects.length)) };
@@ -369,7 +407,7 @@ export class DocumentStream {
     ids: readonly number[],
     random: SeededRandom,
     side: number,
-    { ends, stranger }: { ends: boolean; stranger?: Stranger | undefined },
+    { ends, reading }: { ends: boolean; reading?: Reading | undefined },
   ): TokenDocument {
     const { special } = this.text;
     const { beginWeight, textWeight } = this.options;
@@ -388,21 +426,22 @@ export class DocumentStream {
         weights[at] = textWeight;
         return;
       }
-      const seen = stranger ? special.visualStart + stranger.codes[cell] : id;
+      const seen = reading ? special.visualStart + reading.codes[cell] : id;
       read.push(random.next() < rate ? special.visualStart + random.integer(special.visualCount) : seen);
-      labels.push(stranger?.isOwn(cell) ? ignoreIndex : id);
+      labels.push(reading && !reading.isLearned(cell) ? ignoreIndex : id);
       weights[at] = beginRows(side).includes(Math.floor(cell / side)) ? beginWeight : 1;
     });
     return { ids: read, labels, weights };
   }
 }
 
-/** A picture as it is read, with a thing that its caption does not tell of. */
-interface Stranger {
-  /** [side * side] */
+/** A picture or clip in the codes to draw. */
+type Drawn = Pick<TokenizedScene, 'scene' | 'codes' | 'side' | 'latentFrames'>;
+
+/** What is read in place of a drawing's own codes, and which of those are learned nonetheless; cells count in raster order. */
+interface Reading {
   readonly codes: Uint16Array;
-  /** Whether a cell, counted in raster order, is the thing's. */
-  readonly isOwn: (cell: number) => boolean;
+  readonly isLearned: (cell: number) => boolean;
 }
 
 /** Rows of tokens, of a picture of so many, in which still things begin. */
@@ -420,6 +459,10 @@ export function gridOf({ codes, side }: TokenizedScene): CodeGrid {
   return { codes, height: side, width: side };
 }
 
-export function clipOf({ codes, side, latentFrames }: TokenizedScene): CodeClip {
+export function clipOf({
+  codes,
+  side,
+  latentFrames,
+}: Pick<TokenizedScene, 'codes' | 'side' | 'latentFrames'>): CodeClip {
   return { codes, height: side, width: side, frames: latentFrames, framesPerSecond };
 }

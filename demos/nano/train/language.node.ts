@@ -15,8 +15,15 @@ import { fullCaption, fullClipCaption, variedCaption, variedClipCaption } from '
 import { Artwork } from '../world/draw.node.js';
 import { drawClipQuestion, drawQuestion } from '../world/questions.js';
 import { SeededRandom } from '../world/random.js';
-import { bestScored, corpusMaker, corpusScene, type CorpusKind, type TokenizedScene } from './corpus.node.js';
-import { DocumentStream, type Corpora, type DocumentPosition } from './documents.js';
+import {
+  bestScored,
+  corpusMaker,
+  corpusScene,
+  type Corpora,
+  type CorpusKind,
+  type TokenizedScene,
+} from './corpus.node.js';
+import { DocumentStream, type DocumentPosition } from './documents.js';
 import { addCodebookProjection, initialTransformerTensor, type Codebook } from './initialise.js';
 import { seed, textVocabularySize, transformerSizes, type LanguageStage } from './recipe.js';
 import { openRun } from './run-folder.node.js';
@@ -119,6 +126,7 @@ async function makeCorpora(
     stills: await made('stills'),
     'large stills': await made('large stills'),
     clips: await made('clips'),
+    shots: await made('shots'),
   };
   if (bestShare !== undefined) {
     corpora['large stills'] = await bestScored(tokenizer, artwork, corpora['large stills'], bestShare, signal);

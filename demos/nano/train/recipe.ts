@@ -22,6 +22,9 @@ export const visionConfig: Emu3VisionVQConfig = {
   dropout: 0,
 };
 
+/** Shots that there are in the world; what moves in films and for the decoder is composed of them. */
+const allShots = 18_784;
+
 export interface StageRecipe {
   /** Of its checkpoints, curves and folder. */
   name: string;
@@ -66,14 +69,14 @@ export const visionRecipe: StageRecipe & {
 export const decoderRecipe: StageRecipe & {
   /** Every so many steps is a clip step. */
   clipEvery: number;
-  scenes: { stills: number; clips: number };
+  scenes: Readonly<Record<'stills' | 'clips' | 'shots', number>>;
   seedOffset: number;
 } = {
   name: 'decoder',
   steps: 2000,
   batch: 2,
   clipEvery: 2,
-  scenes: { stills: 10_000, clips: 6000 },
+  scenes: { stills: 10_000, clips: 6000, shots: allShots },
   seedOffset: 6,
   schedule: (totalSteps) => ({ kind: 'cosine', peak: 1e-3, final: 1e-5, warmupSteps: 40, totalSteps }),
   maximumNorm: 1,
@@ -116,6 +119,8 @@ const documents = {
   fullCaptions: 0.8,
   contextNoise: { share: 0.3, highest: 0.2 },
   strangers: 0.5,
+  continued: 0.25,
+  disguised: 0.2,
   beginWeight: 3,
   textWeight: 0.1,
   questions: 2,
@@ -148,7 +153,7 @@ const pretrainVideo: LanguageStage = {
     ...documents,
     mixture: { draw: 0.5, ask: 0.22, tell: 0.03, compare: 0.02, film: 0.15, 'ask clip': 0.06, 'tell clip': 0.02 },
   },
-  scenes: { stills: 10_000, clips: 6000 },
+  scenes: { stills: 10_000, clips: 6000, shots: allShots },
   seedOffset: 2,
   schedule: (totalSteps) => ({ kind: 'cosine', peak: 1.5e-3, final: 2e-5, warmupSteps: 40, totalSteps }),
 };
@@ -180,15 +185,15 @@ const understandInstructions: LanguageStage = {
     ...documents,
     mixture: {
       draw: 0.5,
-      ask: 0.3,
+      ask: 0.2,
       compare: 0.02,
       tell: 0.04,
       rewrite: 0.15,
       conclude: 0.3,
-      film: 0.3,
+      film: 0.7,
       'ask clip': 0.05,
-      'tell clip': 0.04,
-      'rewrite clip': 0.03,
+      'tell clip': 0.06,
+      'rewrite clip': 0.08,
       'conclude clip': 0.06,
     },
   },
@@ -212,7 +217,7 @@ export const qualityStage: LanguageStage = {
     contextNoise: { share: 0.25, highest: 0.2 },
     mixture: { 'draw large': 0.5, draw: 0.3, film: 0.1, ask: 0.1 },
   },
-  scenes: { stills: 10_000, clips: 6000, 'large stills': 800 },
+  scenes: { stills: 10_000, clips: 6000, shots: allShots, 'large stills': 800 },
   bestShare: 0.5,
   seedOffset: 5,
   schedule: (totalSteps) => ({

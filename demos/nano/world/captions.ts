@@ -99,9 +99,13 @@ export function movingThings({ objects }: Scene): DescribedThing[] {
   }));
 }
 
-/** All of a clip in one fixed form: "a red car moves right slowly, a star stands still, pink background, noto style". */
+/**
+ * All of a clip in one fixed form, with the places of its first frame: "a red car at the left moves right slowly, a star at
+ * the top right stands still, pink background, noto style".
+ */
 export function fullClipCaption(scene: Scene): string {
-  return `${describe(movingThings(scene))}, ${settingOf(scene)}`;
+  const things = movingThings(scene).map(({ thing, words }) => ({ thing, words: `${placePhrase(thing)} ${words}` }));
+  return `${describe(things)}, ${settingOf(scene)}`;
 }
 
 const frames = [

@@ -1,4 +1,4 @@
-import { hashString, type SeededRandom } from './random.js';
+import { hashString, SeededRandom } from './random.js';
 import {
   backgrounds,
   colors,
@@ -49,6 +49,10 @@ export const gridStep = 8;
 /** Frames of a clip: three latent frames. */
 export const clipFrames = 12;
 export const framesPerSecond = 8;
+/** Frames of one latent frame. */
+const latentFrameLength = 4;
+/** Pixels a frame; quick is one more. */
+const slowest = 2;
 
 /** What a scene is made to show, after the tasks of GenEval (Ghosh et al. 2023), and two for pre-training. */
 export const sceneKinds = ['single', 'color', 'two', 'count', 'position', 'binding', 'mixed'] as const;
@@ -253,11 +257,11 @@ export function drawClip(random: SeededRandom, options: ClipOptions = {}): Scene
   for (;;) {
     const painted = random.next() < 0.7;
     const [a, b] = random.shuffled(nouns);
-    const motion: Motion = { kind: options.kind ?? random.pick(motionKinds), speed: 2 + random.integer(2) };
+    const motion: Motion = { kind: options.kind ?? random.pick(motionKinds), speed: slowest + random.integer(2) };
     const moving: SceneObject = {
       noun: a,
       color: painted ? random.pick(colors) : undefined,
-      size: motion.kind === 'grows' ? 16 : motion.kind === 'shrinks' ? 40 : objectSize,
+      size: sizeOf(motion),
       ...startOf(random, motion),
       motion,
     };
@@ -273,6 +277,11 @@ export function drawClip(random: SeededRandom, options: ClipOptions = {}): Scene
     };
     if (options.split === undefined || splitOf(scene) === options.split) return scene;
   }
+}
+
+/** Side of a thing when its motion starts. */
+function sizeOf({ kind }: Motion): number {
+  return kind === 'grows' ? 16 : kind === 'shrinks' ? 40 : objectSize;
 }
 
 /** Where a motion may start so that it stays in the picture, or enters and leaves it. */
@@ -320,6 +329,11 @@ export function travelOf({ kind, speed }: Motion): number {
   return kind === 'enters' || kind === 'leaves' ? 1.5 * speed : speed;
 }
 
+/** Whether it takes a thing from one latent frame to the next by a whole visual token. */
+export function movesByCells(motion: Motion | undefined): boolean {
+  return motion?.kind.startsWith('moves') === true && (motion.speed * latentFrameLength) % gridStep === 0;
+}
+
 /** The pose of a thing in a frame. What enters comes from the left, what leaves goes to the right. */
 export function poseAt({ x, y, size, motion }: SceneObject, frame: number): Pose {
   if (motion === undefined) return { x, y, size, angle: 0 };
@@ -346,6 +360,62 @@ export function poseAt({ x, y, size, motion }: SceneObject, frame: number): Pose
     case 'leaves':
       return { x: x + travelOf(motion) * frame, y, size, angle: 0 };
   }
+}
+
+/** Poses in the frames of one latent frame, counted from 0. */
+export function posesIn(object: SceneObject, latentFrame: number): Pose[] {
+  const first = latentFrame * latentFrameLength;
+  return Array.from({ length: latentFrameLength }, (_, index) => poseAt(object, first + index));
+}
+
+/** Frames of one latent frame that something moves through, with nothing else in the picture. */
+export interface Shot {
+  readonly scene: Scene;
+  /** Which latent frame of the scene's clip it is, from 0. */
+  readonly from: number;
+}
+
+/**
+ * All shots of things that move, of seen combinations, in the middle of the picture: each thing, colour, style, background
+ * and motion once for every way in which a thing lies on the grid of the visual tokens. What clips show of moving things is
+ * all there, so any can be composed of them.
+ */
+export function allShots(): Shot[] {
+  const random = new SeededRandom(0);
+  const speeds = [slowest, slowest + 1];
+  const motions = motionKinds.flatMap((kind) => speeds.map((speed): Motion => ({ kind, speed })));
+  const latentFrames = Array.from({ length: clipFrames / latentFrameLength }, (_, index) => index);
+  const ways = motions.flatMap((motion) => {
+    const start = { size: sizeOf(motion), ...startOf(random, motion), motion };
+    return latentFrames.map((from) => ({ from, start }));
+  });
+  const looks = trainedStyles.flatMap((style) =>
+    backgrounds.flatMap((background) =>
+      nouns.flatMap((noun) => [undefined, ...colors].map((color) => ({ style, background, noun, color }))),
+    ),
+  );
+  return looks.flatMap(({ style, background, noun, color }) => {
+    const seen = new Set<string>();
+    return ways.flatMap(({ from, start }): Shot[] => {
+      const thing = inTheMiddle({ noun, color, ...start }, from);
+      const scene: Scene = { style, background, objects: [thing] };
+      const poses = posesIn(thing, from).flatMap(({ x, y, size, angle }) => [x, y, size, angle % (2 * Math.PI)]);
+      const name = poses.map((value) => value.toFixed(1)).join(' ');
+      if (seen.has(name) || splitOf(scene) === 'held out') return [];
+      seen.add(name);
+      return [{ scene, from }];
+    });
+  });
+}
+
+/** The same whole cells away, so that it is in the middle during a latent frame. */
+function inTheMiddle(thing: SceneObject, latentFrame: number): SceneObject {
+  const poses = posesIn(thing, latentFrame);
+  const way = (values: number[]): number => {
+    const middle = (Math.min(...values) + Math.max(...values)) / 2;
+    return Math.round((pictureSize / 2 - middle) / gridStep) * gridStep;
+  };
+  return { ...thing, x: thing.x + way(poses.map(({ x }) => x)), y: thing.y + way(poses.map(({ y }) => y)) };
 }
 
 function jump(time: number, height: number): number {
