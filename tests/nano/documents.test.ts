@@ -53,6 +53,7 @@ const plain = {
   continued: 0,
   disguised: 0,
   beginWeight: 1,
+  thingWeight: 1,
   textWeight: 0.25,
   questions: 2,
   answerWeight: 1,
@@ -76,8 +77,11 @@ function learned({ targets }: PackedBatch): { visual: number; other: number } {
   return count;
 }
 
-/** Codes of each whole drawing of so many in a batch: as they are read, and which are learned. */
-function codesOf({ ids, targets }: PackedBatch, count: number): { read: number[]; learned: boolean[] }[] {
+/** Codes of each whole drawing of so many in a batch: as they are read, which are learned, and what they weigh. */
+function codesOf(
+  { ids, targets, weights }: PackedBatch,
+  count: number,
+): { read: number[]; learned: boolean[]; weights: number[] }[] {
   const places = Array.from(ids.keys()).filter((at) => ids[at] >= special.visualStart);
   expect(places.length % count).toBe(0);
   return Array.from({ length: places.length / count }, (_, index) => {
@@ -85,6 +89,7 @@ function codesOf({ ids, targets }: PackedBatch, count: number): { read: number[]
     return {
       read: own.map((at) => ids[at] - special.visualStart),
       learned: own.map((at) => targets[at - 1] !== ignoredTarget),
+      weights: own.map((at) => weights[at - 1]),
     };
   });
 }
@@ -245,7 +250,7 @@ describe('training documents', () => {
     expect([...given].sort((a, b) => a - b)).toEqual([16, 32]);
   });
 
-  it('film in other codes where told to, each time others, and learn what follows the first latent frame', () => {
+  it('film in other codes where told to, each time others, and learn what follows the first latent frame, things above all', () => {
     const side = 8;
     const scenes = Array.from({ length: 400 }, (_, index) => corpusScene('clips', 9, index));
     const shown = (of: Scene, from: number, latentFrames: number): TokenizedScene => ({
@@ -265,13 +270,13 @@ describe('training documents', () => {
     const stream = new DocumentStream(
       { ...corpora, stills, shots, clips },
       text,
-      { ...plain, disguised: 1, fullCaptions: 1, mixture: { film: 1 } },
+      { ...plain, disguised: 1, thingWeight: 4, fullCaptions: 1, mixture: { film: 1 } },
       { random: 4, waiting: [] },
     );
     const films = codesOf(stream.nextBatch({ batch: 2, length: 3000 }), 3 * side * side);
     const backgroundCodes = new Set<number>();
     let things = 0;
-    for (const { read, learned } of films) {
+    for (const { read, learned, weights } of films) {
       expect(learned.indexOf(true)).toBe(side * side);
       expect(learned.lastIndexOf(false)).toBe(side * side - 1);
       const counts = read.reduce((sum, code) => sum.set(code, (sum.get(code) ?? 0) + 1), new Map<number, number>());
@@ -285,6 +290,8 @@ describe('training documents', () => {
         ...second.map((cell, index) => cell - first[index]),
         ...third.map((cell, index) => cell - second[index]),
       ]);
+      const isThing = new Set([...second.map((cell) => 64 + cell), ...third.map((cell) => 128 + cell)]);
+      for (let at = 64; at < read.length; at++) expect(weights[at]).toBe(isThing.has(at) ? 4 : 1);
       if (first.length !== second.length || second.length !== third.length) continue;
       things += 1;
       expect(steps.size).toBe(1);

@@ -72,8 +72,8 @@ export function composedCodes(kind: CorpusKind, place: Place, table: CanonicalTa
   return codes.every((code) => code !== undefined) ? Uint16Array.from(codes) : undefined;
 }
 
-/** What each cell shows, [latentFrames][side][side]; undefined where a shot shows what stills decide on. */
-function contentsOf(kind: CorpusKind, { scene, latentFrames, side, from = 0 }: Place): (string | undefined)[] {
+/** Names of what each cell shows, [latentFrames][side][side]; undefined where a shot shows what stills decide on. */
+export function contentsOf(kind: CorpusKind, { scene, latentFrames, side, from = 0 }: Place): (string | undefined)[] {
   const contents: (string | undefined)[] = [];
   for (let frame = from; frame < from + latentFrames; frame++) {
     const moving = kind === 'clips' || kind === 'shots' ? movingThings(scene, frame) : [];

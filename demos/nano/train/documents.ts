@@ -37,7 +37,14 @@ import {
   splitOf,
   type Scene,
 } from '../world/scene.js';
-import { canonicalCodes, canonicalTable, composedCodes, placeInSlot, type CanonicalTable } from './canonical.js';
+import {
+  canonicalCodes,
+  canonicalTable,
+  composedCodes,
+  contentsOf,
+  placeInSlot,
+  type CanonicalTable,
+} from './canonical.js';
 import { drawTrainingScene, type Corpora, type CorpusKind, type TokenizedScene } from './corpus.node.js';
 import { inLetters, worldWords, type WorldWords } from './letters.js';
 
@@ -96,6 +103,8 @@ export interface DocumentOptions {
    * and the codes below follow from those above. The rows are the same in every picture, so no code is favoured.
    */
   beginWeight: number;
+  /** Weight of the codes that show a thing in films: three quarters of all are bare background, which is soon known. */
+  thingWeight: number;
   /** Weight of what is not a code in drawings: captions say little about one another, and the grammar is forced. */
   textWeight: number;
   /** Questions of a conversation about a picture or clip. */
@@ -268,7 +277,15 @@ export class DocumentStream {
     } else film = this.composed('clips', random);
     const caption = this.caption(film.scene, random, fullClipCaption, variedClipCaption);
     const ids = documentIds(videoSample(caption, clipOf(film)), this.text);
-    return this.drawing(ids, random, film.side, { ends: false, reading });
+    return this.drawing(ids, random, film.side, { ends: false, reading, isThing: this.thingsOf(film) });
+  }
+
+  /** Tells which cells of a clip show a thing: those that its bare background does not look like. */
+  private thingsOf({ scene, side, latentFrames }: Drawn): (cell: number) => boolean {
+    const [shown, bare] = [scene, { ...scene, objects: [] }].map((each) =>
+      contentsOf('clips', { scene: each, side, latentFrames }),
+    );
+    return (cell) => shown[cell] !== bare[cell];
   }
 
   /**
@@ -407,10 +424,14 @@ export class DocumentStream {
     ids: readonly number[],
     random: SeededRandom,
     side: number,
-    { ends, reading }: { ends: boolean; reading?: Reading | undefined },
+    {
+      ends,
+      reading,
+      isThing = () => false,
+    }: { ends: boolean; reading?: Reading | undefined; isThing?: (cell: number) => boolean },
   ): TokenDocument {
     const { special } = this.text;
-    const { beginWeight, textWeight } = this.options;
+    const { beginWeight, thingWeight, textWeight } = this.options;
     const all = ends ? [...ids, special.eos] : [...ids];
     const { share, highest } = this.options.contextNoise;
     const rate = random.next() < share ? random.next() * highest : 0;
@@ -429,7 +450,8 @@ export class DocumentStream {
       const seen = reading ? special.visualStart + reading.codes[cell] : id;
       read.push(random.next() < rate ? special.visualStart + random.integer(special.visualCount) : seen);
       labels.push(reading && !reading.isLearned(cell) ? ignoreIndex : id);
-      weights[at] = beginRows(side).includes(Math.floor(cell / side)) ? beginWeight : 1;
+      const begins = beginRows(side).includes(Math.floor(cell / side));
+      weights[at] = Math.max(begins ? beginWeight : 1, isThing(cell) ? thingWeight : 1);
     });
     return { ids: read, labels, weights };
   }

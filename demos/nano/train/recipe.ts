@@ -119,9 +119,10 @@ const documents = {
   fullCaptions: 0.8,
   contextNoise: { share: 0.3, highest: 0.2 },
   strangers: 0.5,
-  continued: 0.25,
-  disguised: 0.2,
+  continued: 0.2,
+  disguised: 0.4,
   beginWeight: 3,
+  thingWeight: 3,
   textWeight: 0.1,
   questions: 2,
   answerWeight: 2,
@@ -190,7 +191,7 @@ const understandInstructions: LanguageStage = {
       tell: 0.04,
       rewrite: 0.15,
       conclude: 0.3,
-      film: 0.7,
+      film: 0.9,
       'ask clip': 0.05,
       'tell clip': 0.06,
       'rewrite clip': 0.08,
@@ -198,7 +199,7 @@ const understandInstructions: LanguageStage = {
     },
   },
   seedOffset: 4,
-  schedule: (totalSteps) => ({ kind: 'cosine', peak: 1.2e-3, final: 1e-5, warmupSteps: 40, totalSteps }),
+  schedule: (totalSteps) => ({ kind: 'cosine', peak: 2e-3, final: 1e-5, warmupSteps: 40, totalSteps }),
 };
 
 export const understandStages: readonly LanguageStage[] = [understandCaptions, understandInstructions];
