@@ -273,7 +273,7 @@ export class DocumentStream {
       const { codes, ...rest } = this.composed('clips', random, ({ objects: [{ motion }] }) => movesByCells(motion));
       const disguises = random.shuffled(Array.from({ length: this.text.special.visualCount }, (_, code) => code));
       film = { ...rest, codes: codes.map((code) => disguises[code]) };
-      reading = { codes: film.codes, isLearned: (cell) => cell >= film.side ** 2 };
+      reading = { codes: film.codes, isLearned: (cell) => cell >= film.side ** 2, isExact: true };
     } else film = this.composed('clips', random);
     const caption = this.caption(film.scene, random, fullClipCaption, variedClipCaption);
     const ids = documentIds(videoSample(caption, clipOf(film)), this.text);
@@ -434,7 +434,7 @@ export class DocumentStream {
     const { beginWeight, thingWeight, textWeight } = this.options;
     const all = ends ? [...ids, special.eos] : [...ids];
     const { share, highest } = this.options.contextNoise;
-    const rate = random.next() < share ? random.next() * highest : 0;
+    const rate = reading?.isExact !== true && random.next() < share ? random.next() * highest : 0;
     const read: number[] = [];
     const labels: number[] = [];
     const weights = new Float32Array(all.length);
@@ -464,6 +464,8 @@ type Drawn = Pick<TokenizedScene, 'scene' | 'codes' | 'side' | 'latentFrames'>;
 interface Reading {
   readonly codes: Uint16Array;
   readonly isLearned: (cell: number) => boolean;
+  /** Without noise, where what is read is all there is to know. */
+  readonly isExact?: boolean;
 }
 
 /** Rows of tokens, of a picture of so many, in which still things begin. */
