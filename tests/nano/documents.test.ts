@@ -52,6 +52,7 @@ const plain = {
   strangers: 0,
   continued: 0,
   disguised: 0,
+  begun: 0,
   beginWeight: 1,
   thingWeight: 1,
   textWeight: 0.25,
@@ -248,6 +249,14 @@ describe('training documents', () => {
       expect(ends).toContain(read.slice(from).join());
     }
     expect([...given].sort((a, b) => a - b)).toEqual([16, 32]);
+  });
+
+  it('film beginnings of one latent frame where told to', () => {
+    const table = canonicalTable(corpora);
+    const films = codesOf(streamOf(['film'], { begun: 1 }).nextBatch(shape), 16);
+    const beginnings = corpora.clips.map((item) => canonicalCodes('clips', item, table).slice(0, 16).join());
+    expect(films.length).toBeGreaterThan(5);
+    for (const { read } of films) expect(beginnings).toContain(read.join());
   });
 
   it('film in other codes where told to, each time others, and learn what follows the first latent frame, things above all', () => {

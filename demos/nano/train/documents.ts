@@ -98,6 +98,8 @@ export interface DocumentOptions {
    * learned: things that move by whole cells, so that the rest is the same farther on and there is nothing else to know.
    */
   disguised: number;
+  /** Share of the films that end with their first latent frame: the ways in which things begin are many, the rest follows. */
+  begun: number;
   /**
    * Weight of the codes in rows where still things begin, the first frame's in clips: what a caption says is decided there,
    * and the codes below follow from those above. The rows are the same in every picture, so no code is favoured.
@@ -259,7 +261,7 @@ export class DocumentStream {
   }
 
   private film(random: SeededRandom): TokenDocument {
-    const { continued, disguised } = this.options;
+    const { continued, disguised, begun } = this.options;
     const chance = random.next();
     let film: Drawn;
     let reading: Reading | undefined;
@@ -274,7 +276,11 @@ export class DocumentStream {
       const disguises = random.shuffled(Array.from({ length: this.text.special.visualCount }, (_, code) => code));
       film = { ...rest, codes: codes.map((code) => disguises[code]) };
       reading = { codes: film.codes, isLearned: (cell) => cell >= film.side ** 2, isExact: true };
-    } else film = this.composed('clips', random);
+    } else {
+      film = this.composed('clips', random);
+      if (chance < continued + disguised + begun)
+        film = { ...film, codes: film.codes.slice(0, film.side ** 2), latentFrames: 1 };
+    }
     const caption = this.caption(film.scene, random, fullClipCaption, variedClipCaption);
     const ids = documentIds(videoSample(caption, clipOf(film)), this.text);
     return this.drawing(ids, random, film.side, { ends: false, reading, isThing: this.thingsOf(film) });
