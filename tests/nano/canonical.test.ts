@@ -31,7 +31,7 @@ describe('canonical codes', () => {
     });
     const items = [item(4), item(7), item(7), item(1, { background: 'gray' }), item(9, { objects: [] })];
     const table = canonicalTable({ stills: items });
-    const [first, second, , gray, empty] = items.map((each) => canonicalCodes('stills', each, table));
+    const [first, second, , gray, empty] = items.map((each) => canonicalCodes(each, table));
     expect(first).toEqual(second);
     // Three of the five are pink with the car; where there is none in any, bare pink has 7 most often too.
     expect(new Set(first)).toEqual(new Set([7]));
@@ -60,7 +60,7 @@ describe('canonical codes', () => {
     ];
     const table = canonicalTable({ stills: items });
     const inThing = 5 * side + 5;
-    const codes = items.map((each) => canonicalCodes('stills', each, table)[inThing]);
+    const codes = items.map((each) => canonicalCodes(each, table)[inThing]);
     expect(codes).toEqual([inThing, inThing + 100, inThing + 200, inThing + 300]);
   });
 
@@ -69,7 +69,7 @@ describe('canonical codes', () => {
     const moving: Scene = { ...scene, objects: [{ ...thing, y: 32, motion: { kind: 'moves right', speed: 2 } }] };
     const table = canonicalTable({ shots: [shotOf(moving, 1, 500)] });
     const codes = grid(9, 3);
-    const canonical = canonicalCodes('clips', { scene: moving, codes, latentFrames: 3, side }, table);
+    const canonical = canonicalCodes({ scene: moving, codes, latentFrames: 3, side }, table);
     for (let frame = 0; frame < 3; frame++) {
       for (let row = 0; row < side; row++) {
         for (let column = 0; column < side; column++) {
@@ -90,9 +90,9 @@ describe('canonical codes', () => {
     const place = { scene: clip, latentFrames: 3, side };
     const stills = [{ scene: still, codes: grid(3), latentFrames: 1, side }];
     const shots = [0, 1, 2].map((from) => shotOf({ ...scene, objects: [spinning] }, from, 100 * (from + 1)));
-    expect(composedCodes('clips', place, canonicalTable({ stills }))).toBeUndefined();
-    expect(composedCodes('clips', place, canonicalTable({ stills, shots: shots.slice(1) }))).toBeUndefined();
-    const codes = composedCodes('clips', place, canonicalTable({ stills, shots })) ?? [];
+    expect(composedCodes(place, canonicalTable({ stills }))).toBeUndefined();
+    expect(composedCodes(place, canonicalTable({ stills, shots: shots.slice(1) }))).toBeUndefined();
+    const codes = composedCodes(place, canonicalTable({ stills, shots })) ?? [];
     const [turning, bare, star] = [2 * side + 2, 7 * side, 5 * side + 5];
     for (const frame of [0, 1, 2]) {
       expect(codes[frame * 64 + turning]).toBe(100 * (frame + 1) + turning);
@@ -116,7 +116,7 @@ describe('canonical codes', () => {
     for (let index = 0; index < 100; index++) {
       const { objects, ...setting } = drawTrainingScene('clips', random);
       const alone = { scene: { ...setting, objects: objects.slice(0, 1) }, latentFrames: 3, side };
-      expect(composedCodes('clips', alone, table), JSON.stringify(alone.scene)).toBeDefined();
+      expect(composedCodes(alone, table), JSON.stringify(alone.scene)).toBeDefined();
     }
   });
 
@@ -137,14 +137,14 @@ describe('canonical codes', () => {
     let known = 0;
     for (let index = 0; index < 50; index++) {
       const still = drawTrainingScene('stills', random);
-      const codes = composedCodes('stills', { scene: still, latentFrames: 1, side }, table);
+      const codes = composedCodes({ scene: still, latentFrames: 1, side }, table);
       if (codes === undefined) continue;
       known += 1;
       expect(codes).toEqual(looks(still));
     }
     expect(known).toBeGreaterThan(30);
     const unseen = { ...scene, style: 'twemoji' as const };
-    expect(composedCodes('stills', { scene: unseen, latentFrames: 1, side }, table)).toBeUndefined();
+    expect(composedCodes({ scene: unseen, latentFrames: 1, side }, table)).toBeUndefined();
   });
 
   it('do not depend on the order of the corpus', () => {

@@ -76,10 +76,9 @@ async function train(terminal: Terminal, chosen: readonly Stage[], options: Trai
       await withDevice(terminal, options, (device) => runStage(terminal, device, stage, folders, { ...options, lora })),
     );
   }
-  const last = chosen[chosen.length - 1];
-  const { product } = foldersOf(last, options.run, undefined);
-  const target = last.makes === 'vision tokenizer' ? join(options.output, visionFolderName) : options.output;
-  await cp(product, target, { recursive: true });
+  const last = planned[planned.length - 1];
+  const target = last.stage.makes === 'vision tokenizer' ? join(options.output, visionFolderName) : options.output;
+  await cp(last.folders.product, target, { recursive: true });
   if (options.json) terminal.out(jsonText(summaries));
   else terminal.out(`the model is in ${options.output}\n`);
 }
@@ -89,23 +88,28 @@ export function plan(
   chosen: readonly Stage[],
   { run, from }: Pick<TrainOptions, 'run' | 'from'>,
 ): { stage: Stage; folders: StageFolders }[] {
-  return chosen.map((stage, index) => {
-    const folders = foldersOf(stage, run, index === 0 ? from : undefined);
-    // The vision tokenizer stays that of the model begun with.
-    const keepsVision = from !== undefined && chosen[0].makes === 'model';
-    return { stage, folders: keepsVision ? { ...folders, vision: join(from, visionFolderName) } : folders };
-  });
+  // Where a model is begun with, its vision tokenizer is that of all stages.
+  const model = chosen[0].makes === 'model' ? from : undefined;
+  return chosen.map((stage, index) => ({
+    stage,
+    folders: foldersOf(stage, run, index === 0 ? from : undefined, model),
+  }));
 }
 
-/** Where a stage keeps and finds its things, all in the run folder. */
-export function foldersOf(stage: Stage, run: string, from: string | undefined): StageFolders {
+/**
+ * Where a stage keeps and finds its things, all in the run folder.
+ *
+ * @param from model folder to start from, in place of what the stage before has made.
+ * @param model folder of the model whose vision tokenizer is used, in place of the run's own.
+ */
+export function foldersOf(stage: Stage, run: string, from: string | undefined, model = from): StageFolders {
   const before = stages[stages.indexOf(stage) - 1] as Stage | undefined;
   const productOf = ({ name }: Stage): string => join(run, name, 'model');
   const [vision] = stages.filter(({ makes }) => makes === 'vision tokenizer').slice(-1);
   return {
     run: join(run, stage.name),
     product: productOf(stage),
-    vision: from === undefined ? productOf(vision) : join(from, visionFolderName),
+    vision: model === undefined ? productOf(vision) : join(model, visionFolderName),
     from: startOf(stage, from) ?? (before?.makes === stage.makes ? productOf(before) : undefined),
     cache: join(run, 'corpora'),
   };

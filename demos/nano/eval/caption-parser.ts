@@ -21,7 +21,10 @@ export interface CaptionFacets {
   readonly unread: readonly string[];
 }
 
-const placeWords = [10, 32, 54].flatMap((y) => [10, 32, 54].map((x) => placePhrase({ x, y })));
+/** The longest first, as "at the top" begins "at the top left". */
+const placeWords = [10, 32, 54]
+  .flatMap((y) => [10, 32, 54].map((x) => placePhrase({ x, y })))
+  .sort((a, b) => b.length - a.length);
 const deeds = [...motionKinds.map((kind) => motionPhrase({ kind, speed: 2 }, false)), 'stands still'];
 const phrases = new Map(
   nouns.flatMap((noun) =>
@@ -40,10 +43,7 @@ export function parseCaption(caption: string): CaptionFacets {
 /** Reads a caption of the form of `fullClipCaption`, with or without places. */
 export function parseClipCaption(caption: string): CaptionFacets {
   return parse(caption, (words) => {
-    const place = placeWords
-      .filter((each) => words.startsWith(`${each} `))
-      .sort((a, b) => b.length - a.length)
-      .at(0);
+    const place = placeWords.find((each) => words.startsWith(`${each} `));
     const rest = place === undefined ? words : words.slice(place.length + 1);
     if (rest === 'stands still') return { place, motion: rest };
     const [, motion, speed] = /^(.+) (slowly|quickly)$/.exec(rest) ?? [];

@@ -2,6 +2,7 @@ import {
   gridStep,
   largeSide,
   largeSlotSize,
+  nameOfPoses,
   pictureSize,
   posesIn,
   slotSize,
@@ -39,8 +40,8 @@ export function canonicalTable(corpora: Partial<Readonly<Record<CorpusKind, read
   const votes = new Map<string, Map<number, number>>();
   for (const kind of ['stills', 'large stills', 'shots'] as const) {
     for (const item of corpora[kind] ?? []) {
-      contentsOf(kind, item).forEach((name, cell) => {
-        if (name === undefined) return;
+      contentsOf(item).forEach(({ name, shows }, cell) => {
+        if (kind === 'shots' && shows !== 'moving') return;
         const code = item.codes[cell];
         const counts = votes.get(name) ?? new Map<number, number>();
         votes.set(name, counts.set(code, (counts.get(code) ?? 0) + 1));
@@ -59,29 +60,37 @@ export function canonicalTable(corpora: Partial<Readonly<Record<CorpusKind, read
 /**
  * A picture or clip of a corpus in the codes of a table; what the table does not know keeps its own.
  *
+ * @param given latent frames that keep their own codes, from the first on.
  * @returns codes laid out as they were.
  */
-export function canonicalCodes(kind: CorpusKind, item: Coded, table: CanonicalTable): Uint16Array {
-  const names = contentsOf(kind, item);
-  return item.codes.map((code, cell) => table.get(names[cell] ?? '') ?? code);
+export function canonicalCodes(item: Coded, table: CanonicalTable, given = 0): Uint16Array {
+  const contents = contentsOf(item);
+  const kept = given * item.side ** 2;
+  return item.codes.map((code, cell) => (cell < kept ? code : (table.get(contents[cell].name) ?? code)));
 }
 
 /** Codes of a scene that need not be in a corpus; undefined when it shows what the table does not know. */
-export function composedCodes(kind: CorpusKind, place: Place, table: CanonicalTable): Uint16Array | undefined {
-  const codes = contentsOf(kind, place).map((name) => table.get(name ?? ''));
+export function composedCodes(place: Place, table: CanonicalTable): Uint16Array | undefined {
+  const codes = contentsOf(place).map(({ name }) => table.get(name));
   return codes.every((code) => code !== undefined) ? Uint16Array.from(codes) : undefined;
 }
 
-/** Names of what each cell shows, [latentFrames][side][side]; undefined where a shot shows what stills decide on. */
-export function contentsOf(kind: CorpusKind, { scene, latentFrames, side, from = 0 }: Place): (string | undefined)[] {
-  const contents: (string | undefined)[] = [];
+/** What a cell shows; what has one name looks alike. */
+interface Content {
+  readonly name: string;
+  readonly shows: 'background' | 'still' | 'moving';
+}
+
+/** What each cell shows, [latentFrames][side][side]. */
+export function contentsOf({ scene, latentFrames, side, from = 0 }: Place): Content[] {
+  const contents: Content[] = [];
   for (let frame = from; frame < from + latentFrames; frame++) {
-    const moving = kind === 'clips' || kind === 'shots' ? movingThings(scene, frame) : [];
+    const moving = movingThings(scene, frame);
     for (let row = 0; row < side; row++) {
       for (let column = 0; column < side; column++) {
         const still = contentOfStill(scene, row, column, side);
-        const moved = still.isBare ? contentOfMoving(scene, moving, row, column) : undefined;
-        contents.push(moved ?? (kind === 'shots' ? undefined : still.name));
+        const moved = still.shows === 'background' ? contentOfMoving(scene, moving, row, column) : undefined;
+        contents.push(moved ?? still);
       }
     }
   }
@@ -98,16 +107,16 @@ function bare({ background }: Scene, row: number, column: number, side: number):
 }
 
 /** What a cell shows of all that stands still. */
-function contentOfStill(scene: Scene, row: number, column: number, side: number): { name: string; isBare: boolean } {
+function contentOfStill(scene: Scene, row: number, column: number, side: number): Content {
   const background = bare(scene, row, column, side);
   for (const thing of scene.objects) {
     if (thing.motion) continue;
     const place = placeInSlot(thing, row, column, side);
     if (place === undefined) continue;
     const { noun, color } = thing;
-    return { name: [background, scene.style, noun, color ?? '', place.down, place.right].join(' '), isBare: false };
+    return { name: [background, scene.style, noun, color ?? '', place.down, place.right].join(' '), shows: 'still' };
   }
-  return { name: background, isBare: true };
+  return { name: background, shows: 'background' };
 }
 
 /** Where in a still thing's slot a cell lies, in a picture of so many cells a side; undefined outside. */
@@ -141,7 +150,7 @@ function contentOfMoving(
   things: readonly MovingThing[],
   row: number,
   column: number,
-): string | undefined {
+): Content | undefined {
   const [x, y] = [(column + 0.5) * gridStep, (row + 0.5) * gridStep];
   for (const { thing, poses } of things) {
     const isTouched = poses.some((pose) => {
@@ -150,8 +159,8 @@ function contentOfMoving(
       return Math.abs(pose.x - x) < reach && Math.abs(pose.y - y) < reach;
     });
     if (!isTouched) continue;
-    const seen = poses.flatMap((pose) => [pose.x - x, pose.y - y, pose.size, pose.angle % (2 * Math.PI)]);
-    return [background, style, thing.noun, thing.color ?? '', ...seen.map((value) => value.toFixed(1))].join(' ');
+    const name = [background, style, thing.noun, thing.color ?? '', nameOfPoses(poses, { x, y })].join(' ');
+    return { name, shows: 'moving' };
   }
   return undefined;
 }

@@ -66,11 +66,8 @@ export async function trainNanoDecoder(device: Device, options: DecoderStageOpti
     const kind = isClip ? 'clips' : 'stills';
     const items = Array.from({ length: isClip ? 1 : batch }, () => draws.pick(corpora[kind]));
     const frames = items.flatMap(({ scene }) => (isClip ? artwork.clip(scene) : [artwork.picture(scene)]));
-    const codes = items.flatMap((item) => {
-      // What is given comes from the encoder, what follows from the transformer: any number of latent frames, or none.
-      const given = draws.integer(item.latentFrames + 1) * item.side ** 2;
-      return [...canonicalCodes(kind, item, table)].map((code, cell) => (cell < given ? item.codes[cell] : code));
-    });
+    // What is given comes from the encoder, what follows from the transformer: any number of latent frames, or none.
+    const codes = items.flatMap((item) => [...canonicalCodes(item, table, draws.integer(item.latentFrames + 1))]);
     const pixels = clipsOf(frames.map(squareImage)).data;
     return { shape: isClip ? 1 : 0, codes: Uint32Array.from(codes), pixels };
   };

@@ -27,31 +27,15 @@ import {
   type Question,
 } from '../world/questions.js';
 import { SeededRandom } from '../world/random.js';
-import { colors, nouns } from '../world/words.js';
-import {
-  framesPerSecond,
-  gridStep,
-  largeSide,
-  largeSlotSize,
-  movesByCells,
-  splitOf,
-  type Scene,
-} from '../world/scene.js';
-import {
-  canonicalCodes,
-  canonicalTable,
-  composedCodes,
-  contentsOf,
-  placeInSlot,
-  type CanonicalTable,
-} from './canonical.js';
+import { framesPerSecond, gridStep, largeSide, largeSlotSize, splitOf, type Scene } from '../world/scene.js';
 import { drawTrainingScene, type Corpora, type CorpusKind, type TokenizedScene } from './corpus.node.js';
+import { Drawings, thingsOf, type DrawingOptions, type Reading } from './drawings.js';
 import { inLetters, worldWords, type WorldWords } from './letters.js';
 
 /**
- * What a document teaches. `draw`, `draw large` and `film`: caption, then picture or clip in canonical codes; what is drawn
- * and filmed is new every time, composed of the corpora's parts. `tell`: picture or clip, then its full caption. `ask`: picture or
- * clip, then questions and answers, which begin with what is seen. `compare`: two pictures, then a question about one.
+ * What a document teaches. `draw`, `draw large` and `film`: caption, then picture or clip in canonical codes; what `draw` and
+ * `film` show is new every time, composed of the corpora's parts. `tell`: picture or clip, then its full caption. `ask`: picture
+ * or clip, then questions and answers, which begin with what is seen. `compare`: two pictures, then a question about one.
  * `rewrite`: no picture, but a caption as people write it, then the full one of a picture or clip that it fits. `conclude`: no
  * picture either, but a question whose answer names things at random; what follows from them is learned, and cheaply.
  */
@@ -74,7 +58,7 @@ export type DocumentKind = (typeof documentKinds)[number];
 /** Shares of the kinds in a stage; they need not sum to one. */
 export type Mixture = Readonly<Partial<Record<DocumentKind, number>>>;
 
-export interface DocumentOptions {
+export interface DocumentOptions extends DrawingOptions {
   mixture: Mixture;
   /** Share of drawings without their caption, for classifier-free guidance. */
   captionDropout: number;
@@ -85,21 +69,6 @@ export interface DocumentOptions {
    * that the caption is listened to and a wrong code does not spoil what follows.
    */
   contextNoise: { share: number; highest: number };
-  /**
-   * In this share of the drawings of several things, those with full captions, one slot reads as another thing than the
-   * caption says and is not learned: what stands in a slot is to follow from the caption and not from the other things,
-   * so that things can stand together that never did. The pictures read so show no held-out combination either.
-   */
-  strangers: number;
-  /** Share of the films that begin with one or two latent frames of the encoder's codes, which are not learned. */
-  continued: number;
-  /**
-   * Share of the films in which other codes stand for all codes, each time others, and of which the first latent frame is not
-   * learned: things that move by whole cells, so that the rest is the same farther on and there is nothing else to know.
-   */
-  disguised: number;
-  /** Share of the films that end with their first latent frame: the ways in which things begin are many, the rest follows. */
-  begun: number;
   /**
    * Weight of the codes in rows where still things begin, the first frame's in clips: what a caption says is decided there,
    * and the codes below follow from those above. The rows are the same in every picture, so no code is favoured.
@@ -139,16 +108,13 @@ const mostAttempts = 1000;
  */
 const mostWaiting = 32;
 
-/** Scenes drawn at most until one can be composed. */
-const composeAttempts = 4;
-
 /** Endless documents over corpora of stills and clips. A document follows from its 32-bit seed alone. */
 export class DocumentStream {
   private readonly random: SeededRandom;
   private readonly waiting: { readonly seed: number; readonly document: TokenDocument }[];
   private readonly kinds: readonly DocumentKind[];
   private readonly totals: readonly number[];
-  private readonly table: CanonicalTable;
+  private readonly drawings: Drawings;
   private readonly words: WorldWords;
 
   constructor(
@@ -159,7 +125,7 @@ export class DocumentStream {
   ) {
     this.random = new SeededRandom(position.random);
     this.kinds = documentKinds.filter((kind) => (options.mixture[kind] ?? 0) > 0);
-    this.table = canonicalTable(corpora);
+    this.drawings = new Drawings(corpora, text.special.visualCount, options);
     this.words = worldWords(text);
     let sum = 0;
     this.totals = this.kinds.map((kind) => (sum += options.mixture[kind] ?? 0));
@@ -198,20 +164,24 @@ export class DocumentStream {
     const place = random.next() * this.totals[this.totals.length - 1];
     const kind = this.kinds[this.totals.findIndex((total) => place < total)];
     const pick = (corpus: CorpusKind): TokenizedScene => random.pick(this.corpora[corpus]);
-    const canonical = (corpus: CorpusKind): Drawn => this.canonical(corpus, pick(corpus));
     switch (kind) {
       case 'draw':
       case 'draw large': {
-        const still = kind === 'draw' ? this.composed('stills', random) : canonical('large stills');
+        const still =
+          kind === 'draw' ? this.drawings.composed('stills', random) : this.drawings.picked('large stills', random);
         const { scene, side, codes } = still;
         const caption = this.caption(scene, random, fullCaption, variedCaption);
         const ids = documentIds(generationSample(caption, { codes, height: side, width: side }), this.text);
         const leavesNothingOpen = kind === 'draw' && caption === fullCaption(scene);
-        const reading = leavesNothingOpen ? this.stranger(still, random) : undefined;
+        const reading = leavesNothingOpen ? this.drawings.stranger(still, random) : undefined;
         return this.drawing(ids, random, side, { ends: true, reading });
       }
-      case 'film':
-        return this.film(random);
+      case 'film': {
+        const { film, reading } = this.drawings.film(random);
+        const caption = this.caption(film.scene, random, fullClipCaption, variedClipCaption);
+        const ids = documentIds(videoSample(caption, clipOf(film)), this.text);
+        return this.drawing(ids, random, film.side, { ends: false, reading, isThing: thingsOf(film) });
+      }
       case 'tell': {
         const item = pick('stills');
         const ids = documentIds(captionLastSample(fullCaption(item.scene), gridOf(item)), this.text);
@@ -258,85 +228,6 @@ export class DocumentStream {
         return this.rewriting(variedClipCaption(scene, random), fullClipCaption(scene), random);
       }
     }
-  }
-
-  private film(random: SeededRandom): TokenDocument {
-    const { continued, disguised, begun } = this.options;
-    const chance = random.next();
-    let film: Drawn;
-    let reading: Reading | undefined;
-    if (chance < continued) {
-      const item = random.pick(this.corpora.clips);
-      film = this.canonical('clips', item);
-      const given = (1 + random.integer(2)) * item.side ** 2;
-      const codes = film.codes.map((code, cell) => (cell < given ? item.codes[cell] : code));
-      reading = { codes, isLearned: (cell) => cell >= given };
-    } else if (chance < continued + disguised) {
-      const { codes, ...rest } = this.composed('clips', random, ({ objects: [{ motion }] }) => movesByCells(motion));
-      const disguises = random.shuffled(Array.from({ length: this.text.special.visualCount }, (_, code) => code));
-      film = { ...rest, codes: codes.map((code) => disguises[code]) };
-      reading = { codes: film.codes, isLearned: (cell) => cell >= film.side ** 2, isExact: true };
-    } else {
-      film = this.composed('clips', random);
-      if (chance < continued + disguised + begun)
-        film = { ...film, codes: film.codes.slice(0, film.side ** 2), latentFrames: 1 };
-    }
-    const caption = this.caption(film.scene, random, fullClipCaption, variedClipCaption);
-    const ids = documentIds(videoSample(caption, clipOf(film)), this.text);
-    return this.drawing(ids, random, film.side, { ends: false, reading, isThing: this.thingsOf(film) });
-  }
-
-  /** Tells which cells of a clip show a thing: those that its bare background does not look like. */
-  private thingsOf({ scene, side, latentFrames }: Drawn): (cell: number) => boolean {
-    const [shown, bare] = [scene, { ...scene, objects: [] }].map((each) =>
-      contentsOf('clips', { scene: each, side, latentFrames }),
-    );
-    return (cell) => shown[cell] !== bare[cell];
-  }
-
-  /**
-   * A new picture or clip of the corpora's parts, as there are more than a corpus holds; else one of the corpus.
-   *
-   * @param fits says of which scenes alone.
-   */
-  private composed(
-    kind: 'stills' | 'clips',
-    random: SeededRandom,
-    fits: (scene: Scene) => boolean = () => true,
-  ): Drawn {
-    const { side, latentFrames } = this.corpora[kind][0];
-    for (let attempt = 0; attempt < composeAttempts; attempt++) {
-      let scene = drawTrainingScene(kind, random);
-      while (!fits(scene)) scene = drawTrainingScene(kind, random);
-      const codes = composedCodes(kind, { scene, side, latentFrames }, this.table);
-      if (codes) return { scene, side, latentFrames, codes };
-    }
-    const fitting = this.corpora[kind].filter(({ scene }) => fits(scene));
-    return this.canonical(kind, random.pick(fitting.length > 0 ? fitting : this.corpora[kind]));
-  }
-
-  /** What a corpus has, as it is to be drawn. */
-  private canonical(kind: CorpusKind, item: TokenizedScene): Drawn {
-    return { ...item, codes: canonicalCodes(kind, item, this.table) };
-  }
-
-  /** The same picture with another thing in place of one, now and then, where things stand together that may. */
-  private stranger({ scene, side, latentFrames }: Drawn, random: SeededRandom): Reading | undefined {
-    const { objects } = scene;
-    if (objects.length < 2 || random.next() >= this.options.strangers) return undefined;
-    const place = random.integer(objects.length);
-    for (let attempt = 0; attempt < composeAttempts; attempt++) {
-      const other = { noun: random.pick(nouns), color: random.next() < 0.5 ? undefined : random.pick(colors) };
-      if (other.noun === objects[place].noun) continue;
-      const changed = { ...scene, objects: objects.map((each, at) => (at === place ? { ...each, ...other } : each)) };
-      if (splitOf(changed) !== 'seen') continue;
-      const codes = composedCodes('stills', { scene: changed, side, latentFrames }, this.table);
-      if (!codes) continue;
-      const isLearned = (cell: number): boolean =>
-        placeInSlot(objects[place], Math.floor(cell / side), cell % side, side) === undefined;
-      return { codes, isLearned };
-    }
-    return undefined;
   }
 
   private answering(turns: readonly ConversationTurn[]): TokenDocument {
@@ -461,17 +352,6 @@ export class DocumentStream {
     });
     return { ids: read, labels, weights };
   }
-}
-
-/** A picture or clip in the codes to draw. */
-type Drawn = Pick<TokenizedScene, 'scene' | 'codes' | 'side' | 'latentFrames'>;
-
-/** What is read in place of a drawing's own codes, and which of those are learned nonetheless; cells count in raster order. */
-interface Reading {
-  readonly codes: Uint16Array;
-  readonly isLearned: (cell: number) => boolean;
-  /** Without noise, where what is read is all there is to know. */
-  readonly isExact?: boolean;
 }
 
 /** Rows of tokens, of a picture of so many, in which still things begin. */

@@ -23,7 +23,7 @@ export const visionConfig: Emu3VisionVQConfig = {
 };
 
 /** Shots that there are in the world; what moves in films and for the decoder is composed of them. */
-const allShots = 18_784;
+const shotCount = 18_784;
 
 export interface StageRecipe {
   /** Of its checkpoints, curves and folder. */
@@ -76,7 +76,7 @@ export const decoderRecipe: StageRecipe & {
   steps: 4400,
   batch: 2,
   clipEvery: 2,
-  scenes: { stills: 10_000, clips: 6000, shots: allShots },
+  scenes: { stills: 10_000, clips: 6000, shots: shotCount },
   seedOffset: 6,
   schedule: (totalSteps) => ({ kind: 'cosine', peak: 1e-3, final: 1e-5, warmupSteps: 40, totalSteps }),
   maximumNorm: 1,
@@ -159,7 +159,7 @@ const pretrainVideo: LanguageStage = {
     disguised: 0.5,
     mixture: { draw: 0.5, ask: 0.22, tell: 0.03, compare: 0.02, film: 0.6, 'ask clip': 0.06, 'tell clip': 0.02 },
   },
-  scenes: { stills: 10_000, clips: 6000, shots: allShots },
+  scenes: { stills: 10_000, clips: 6000, shots: shotCount },
   seedOffset: 2,
   schedule: (totalSteps) => ({ kind: 'cosine', peak: 1.5e-3, final: 2e-5, warmupSteps: 40, totalSteps }),
 };
@@ -223,7 +223,7 @@ export const qualityStage: LanguageStage = {
     contextNoise: { share: 0.25, highest: 0.2 },
     mixture: { 'draw large': 0.5, draw: 0.3, film: 0.1, ask: 0.1 },
   },
-  scenes: { stills: 10_000, clips: 6000, shots: allShots, 'large stills': 800 },
+  scenes: { stills: 10_000, clips: 6000, shots: shotCount, 'large stills': 800 },
   bestShare: 0.5,
   seedOffset: 5,
   schedule: (totalSteps) => ({

@@ -368,6 +368,12 @@ export function posesIn(object: SceneObject, latentFrame: number): Pose[] {
   return Array.from({ length: latentFrameLength }, (_, index) => poseAt(object, first + index));
 }
 
+/** One name for poses that lie alike around a point, to a tenth of a pixel or radian. */
+export function nameOfPoses(poses: readonly Pose[], { x, y }: { x: number; y: number }): string {
+  const values = poses.flatMap((pose) => [pose.x - x, pose.y - y, pose.size, pose.angle % (2 * Math.PI)]);
+  return values.map((value) => value.toFixed(1)).join(' ');
+}
+
 /** Frames of one latent frame that something moves through, with nothing else in the picture. */
 export interface Shot {
   readonly scene: Scene;
@@ -399,8 +405,7 @@ export function allShots(): Shot[] {
     return ways.flatMap(({ from, start }): Shot[] => {
       const thing = inTheMiddle({ noun, color, ...start }, from);
       const scene: Scene = { style, background, objects: [thing] };
-      const poses = posesIn(thing, from).flatMap(({ x, y, size, angle }) => [x, y, size, angle % (2 * Math.PI)]);
-      const name = poses.map((value) => value.toFixed(1)).join(' ');
+      const name = nameOfPoses(posesIn(thing, from), { x: 0, y: 0 });
       if (seen.has(name) || splitOf(scene) === 'held out') return [];
       seen.add(name);
       return [{ scene, from }];
