@@ -51,6 +51,7 @@ export const plain = {
   continued: 0,
   disguised: 0,
   begun: 0,
+  toldInPart: 0,
   beginWeight: 1,
   thingWeight: 1,
   textWeight: 0.25,

@@ -46,6 +46,26 @@ describe('drawings in training documents', () => {
     expect([...given].sort((a, b) => a - b)).toEqual([16, 32]);
   });
 
+  it('leave out of a caption what stands beside the moving thing where told to, if the beginning is given', () => {
+    const twoThings = corpora.clips.filter(({ scene }) => scene.objects.length === 2);
+    expect(twoThings.length).toBeGreaterThan(0);
+    const captionsOf = (options: object): string[] => {
+      const all = { ...plain, fullCaptions: 1, ...options, mixture: { film: 1 } };
+      const stream = new DocumentStream({ ...corpora, clips: twoThings }, text, all, { random: 5, waiting: [] });
+      const { ids } = stream.nextBatch({ batch: 2, length: 2000 });
+      const found = text.decode(Array.from(ids)).match(/an? [^*]+ style/g) ?? [];
+      expect(found.length).toBeGreaterThan(5);
+      return found;
+    };
+    const thingsIn = (caption: string): number => caption.match(/ at the (top|bottom|left|right|cent)/g)?.length ?? 0;
+    for (const caption of captionsOf({ continued: 1 })) expect(thingsIn(caption), caption).toBe(2);
+    for (const caption of captionsOf({ toldInPart: 1 })) expect(thingsIn(caption), caption).toBe(2);
+    for (const caption of captionsOf({ continued: 1, toldInPart: 1 })) {
+      expect(thingsIn(caption), caption).toBe(1);
+      expect(caption).not.toContain('stands still');
+    }
+  });
+
   it('film beginnings of one latent frame where told to', () => {
     const table = canonicalTable(corpora);
     const films = codesOf(streamOf(['film'], { begun: 1 }).nextBatch(shape), 16);

@@ -177,8 +177,8 @@ export class DocumentStream {
         return this.drawing(ids, random, side, { ends: true, reading });
       }
       case 'film': {
-        const { film, reading } = this.drawings.film(random);
-        const caption = this.caption(film.scene, random, fullClipCaption, variedClipCaption);
+        const { film, told, reading } = this.drawings.film(random);
+        const caption = this.caption(told, random, fullClipCaption, variedClipCaption);
         const ids = documentIds(videoSample(caption, clipOf(film)), this.text);
         return this.drawing(ids, random, film.side, { ends: false, reading, isThing: thingsOf(film) });
       }

@@ -27,6 +27,11 @@ export interface DrawingOptions {
   disguised: number;
   /** Share of the films that end with their first latent frame: the ways in which things begin are many, the rest follows. */
   begun: number;
+  /**
+   * Share of the films that are told in part, of those with a beginning that is given: the caption tells of what moves and
+   * not of what stands beside it. Else what a caption leaves out would be gone from the frames that follow.
+   */
+  toldInPart: number;
 }
 
 /** A picture or clip in the codes to draw. */
@@ -43,6 +48,8 @@ export interface Reading {
 /** A clip to film, as it is read where that is otherwise. */
 interface Film {
   readonly film: Drawn;
+  /** What its caption tells of. */
+  readonly told: Scene;
   readonly reading?: Reading;
 }
 
@@ -114,15 +121,16 @@ export class Drawings {
     if (chance < continued) return this.continued(random);
     if (chance < continued + disguised) return this.disguised(random);
     const film = this.composed('clips', random);
-    if (chance >= continued + disguised + begun) return { film };
-    return { film: { ...film, codes: film.codes.slice(0, film.side ** 2), latentFrames: 1 } };
+    if (chance >= continued + disguised + begun) return { film, told: film.scene };
+    return { film: { ...film, codes: film.codes.slice(0, film.side ** 2), latentFrames: 1 }, told: film.scene };
   }
 
   private continued(random: SeededRandom): Film {
     const item = random.pick(this.corpora.clips);
     const given = 1 + random.integer(2);
     const codes = canonicalCodes(item, this.table, given);
-    return { film: this.canonical(item), reading: { codes, isLearned: (cell) => cell >= given * item.side ** 2 } };
+    const reading = { codes, isLearned: (cell: number) => cell >= given * item.side ** 2 };
+    return { film: this.canonical(item), told: this.toldOf(item.scene, random), reading };
   }
 
   private disguised(random: SeededRandom): Film {
@@ -130,7 +138,14 @@ export class Drawings {
     const disguises = random.shuffled(Array.from({ length: this.codebookSize }, (_, code) => code));
     const codes = film.codes.map((code) => disguises[code]);
     const isLearned = (cell: number): boolean => cell >= film.side ** 2;
-    return { film: { ...film, codes }, reading: { codes, isLearned, isExact: true } };
+    const reading = { codes, isLearned, isExact: true };
+    return { film: { ...film, codes }, told: this.toldOf(film.scene, random), reading };
+  }
+
+  /** What the caption tells of, of a film whose beginning is given. */
+  private toldOf(scene: Scene, random: SeededRandom): Scene {
+    const isInPart = random.next() < this.options.toldInPart;
+    return isInPart ? { ...scene, objects: scene.objects.filter(({ motion }) => motion) } : scene;
   }
 }
 

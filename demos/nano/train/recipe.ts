@@ -122,6 +122,7 @@ const documents = {
   continued: 0.25,
   disguised: 0.12,
   begun: 0.3,
+  toldInPart: 0.4,
   beginWeight: 3,
   thingWeight: 3,
   textWeight: 0.1,
