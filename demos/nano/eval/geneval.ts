@@ -50,8 +50,8 @@ export const geneval: Suite = {
     const seeds = seedsFor(context, 'geneval pictures', wanted.length);
     const requests = wanted.map(({ asked }, index) => ({ prompt: asked.prompt, seed: seeds[index] }));
     const models: [string, readonly Sample[]][] = [];
-    for (const { name, requests: given } of await promptings(context, requests)) {
-      const images = (await model.draw?.(given, work('drawing', given.length))) ?? [];
+    for (const { name, from, requests: given } of await promptings(context, requests)) {
+      const images = (await model.draw?.(given, work(`drawing ${from}`, given.length))) ?? [];
       const samples = wanted.map((each, index) => ({ ...each, image: images[index], told: given[index].prompt }));
       models.push([name, samples]);
     }

@@ -108,16 +108,19 @@ export function randomFor({ seed }: SuiteContext, purpose: string): SeededRandom
   return new SeededRandom(hashString(`${seed} ${purpose}`));
 }
 
-/** What drawings are asked by: the prompts themselves and, when the model can, those it wrote out in full of them. */
+/**
+ * What drawings are asked by: the prompts themselves and, when the model can, those it wrote out in full of them. `name` is
+ * that of a table's row, `from` what progress says of the work.
+ */
 export async function promptings<Request extends DrawRequest>(
   { model, work }: SuiteContext,
   requests: readonly Request[],
-): Promise<{ name: string; requests: readonly Request[] }[]> {
-  const plain = { name: 'model', requests };
+): Promise<{ name: string; from: string; requests: readonly Request[] }[]> {
+  const plain = { name: 'model', from: 'from prompts', requests };
   if (model.rewrite === undefined) return [plain];
   const prompts = await model.rewrite(requests, work('rewriting', requests.length));
   const rewritten = requests.map((request, index) => ({ ...request, prompt: prompts[index] }));
-  return [plain, { name: 'model, prompts rewritten', requests: rewritten }];
+  return [plain, { name: 'model, prompts rewritten', from: 'from rewritten prompts', requests: rewritten }];
 }
 
 /** Consecutive seeds of a purpose. */

@@ -79,8 +79,8 @@ export const video: Suite = {
     const seeds = seedsFor(context, 'video clips', prompts.length);
     const requests = prompts.map(({ prompt }, index) => ({ prompt, seed: seeds[index], frames: clipFrames }));
     const models: [string, readonly Judged[]][] = [];
-    for (const { name, requests: given } of await promptings(context, requests)) {
-      const filmed = (await model.film?.(given, work('filming', given.length))) ?? [];
+    for (const { name, from, requests: given } of await promptings(context, requests)) {
+      const filmed = (await model.film?.(given, work(`filming ${from}`, given.length))) ?? [];
       models.push([name, judge(context, name, prompts, filmed)]);
     }
     const [, judged] = models[models.length - 1];
