@@ -19,7 +19,11 @@ import { samplingOf, type PlanContext, type SamplingOptions } from './generate.j
 export interface VideoSettings extends SamplingOptions {
   /** What guidance steers away from. */
   negativePrompt?: string;
-  /** Weight of the prompt over the negative prompt, from 0; 1 is no guidance and takes half the work. */
+  /**
+   * Weight of the prompt over the negative prompt, from 0; 1 is no guidance and takes half the work. Default: 1 where the
+   * beginning is given and no negative prompt, as guidance pulls what is seen towards a prompt that says less of it; else what
+   * the model says.
+   */
   guidance?: number;
 }
 
@@ -50,7 +54,9 @@ export function planVideo(outline: VideoOutline, settings: VideoSettings, contex
   const unconditional = idsOf(settings.negativePrompt ?? defaults.negativePrompt);
   const longest = Math.max(conditional.length, unconditional.length) - begunFrames * latentFrameLength(clip);
   checkVideoContext(longest, clip, begunFrames, context);
-  const sampling = { ...samplingOf(settings, defaults), guidance: settings.guidance ?? defaults.guidance };
+  const isUnguided = begunFrames > 0 && settings.negativePrompt === undefined;
+  const guidance = settings.guidance ?? (isUnguided ? 1 : defaults.guidance);
+  const sampling = { ...samplingOf(settings, defaults), guidance };
   return {
     outline,
     begunFrames,
@@ -58,7 +64,7 @@ export function planVideo(outline: VideoOutline, settings: VideoSettings, contex
     steps: generatedVideoLength(clip, clip.frames - begunFrames),
     lines: videoLines(clip, clip.frames - begunFrames),
     seed: sampling.seed,
-    guidance: sampling.guidance,
+    guidance,
     sequence: {
       prompt: conditional,
       negativePrompt: unconditional,

@@ -33,7 +33,7 @@ export interface VideoRequest extends VideoSettings {
 export interface ExtendRequest extends VideoSettings {
   /** The clip in codes, which are kept exactly, or in frames, which are encoded first. */
   clip: CodeClip | VideoFrames;
-  /** What to show; empty unless told, and then without guidance unless told. */
+  /** What to show; empty unless told. */
   prompt?: string;
   /** Frames that each repetition adds, a multiple of the frames that become one latent frame. */
   newFrames: number;

@@ -151,11 +151,7 @@ export class VideoPipeline {
     const shape = clipShape(original);
     const perFrame = shape.height * shape.width;
     const added = newFrames / this.temporal;
-    const settings = {
-      ...request,
-      seed: samplingOf(request, this.host.defaults).seed,
-      guidance: request.guidance ?? (prompt.trim() === '' ? 1 : this.host.defaults.guidance),
-    };
+    const settings = { ...request, seed: samplingOf(request, this.host.defaults).seed };
     const total = original.frames + times * added;
     if (total * perFrame > mostCodes) {
       const where = times > 1 ? 'times' : 'newFrames';

@@ -248,6 +248,12 @@ describe('continuing', () => {
     expect([...long.clip.codes.slice(0, 360)]).toEqual(codes.codes);
     const unguided = await emu3.extendVideo({ clip, newFrames: 4, seed: 1, guidance: 1 });
     expect(await emu3.extendVideo({ clip, newFrames: 4, seed: 1 })).toEqual(unguided);
+    const asked = { clip, newFrames: 4, seed: 1, prompt };
+    expect(await emu3.extendVideo(asked)).toEqual(await emu3.extendVideo({ ...asked, guidance: 1 }));
+    const away = { ...asked, negativePrompt: 'red' };
+    const { guidance } = emu3.defaults;
+    expect(guidance).not.toBe(1);
+    expect(await emu3.extendVideo(away)).toEqual(await emu3.extendVideo({ ...away, guidance }));
     const source = { frames: frames(4), framesPerSecond };
     const extended = await emu3.extendVideo({ clip: source, newFrames: 4, seed: 1 });
     expect(extended.clip.codes.slice(0, 16)).toEqual((await emu3.encodeClip(source.frames, source)).codes);

@@ -59,7 +59,10 @@ export function addVideo(program: Command, terminal: Terminal): void {
     .addOption(
       new Option('--size <rows x columns>', 'size in tokens, such as 8x8').argParser(sizeOption).conflicts('first'),
     )
-    .option('--first <file>', `what it begins with: PNG, JPEG or WebP, ${clipKinds}, or codes of a clip`)
+    .option(
+      '--first <file>',
+      `what it begins with: PNG, JPEG or WebP, ${clipKinds}, or codes of a clip; then without guidance unless told`,
+    )
     .addOption(rewriteOption());
   addDrawingOptions(command).action((prompt: string, options: VideoOptions) => video(terminal, prompt, options));
 }
@@ -67,7 +70,7 @@ export function addVideo(program: Command, terminal: Terminal): void {
 export function addExtend(program: Command, terminal: Terminal): void {
   const command = program
     .command('extend')
-    .description('continue a clip, any number of times')
+    .description('continue a clip, any number of times, without guidance unless told')
     .argument('<clip>', `${clipKinds}, or codes that \`emu3 encode\` wrote, which are kept exactly`)
     .requiredOption('-o, --output <file>', outputText)
     .option(
@@ -82,7 +85,7 @@ export function addExtend(program: Command, terminal: Terminal): void {
       'latent frames (of 4 frames each) that the model sees of the clip, at most (default: as many as fit)',
       numberOption({ from: 1, whole: true }),
     )
-    .option('--prompt <text>', 'what to show (default: nothing said, and no guidance)')
+    .option('--prompt <text>', 'what to show (default: nothing said)')
     .addOption(rateOption('frames a second of the clip (default: as the file says)'));
   addDrawingOptions(command).action((clip: string, options: ExtendOptions) => extend(terminal, clip, options));
 }

@@ -122,7 +122,7 @@ export function ask(
 export function drawClipQuestion(scene: Scene, random: SeededRandom): Question {
   for (;;) {
     const chance = random.next();
-    const type = chance < 0.6 ? 'motion' : chance < 0.8 ? 'color' : 'is there';
+    const type = chance < 0.45 ? 'motion' : chance < 0.65 ? 'color' : 'is there';
     const question = ask(type, scene, random);
     if (question !== undefined) return { type, ...question };
   }
