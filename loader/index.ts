@@ -44,6 +44,7 @@ export { loadAdapters } from './adapters.js';
 export type { LoadedAdapters } from './adapters.js';
 export { adapterConfigJson, parseAdapterConfig } from './config/adapter.js';
 export type { AdapterConfig } from './config/adapter.js';
+export { averagedTensors } from './average.js';
 export { mergedTensors, storeTensors } from './export.js';
 export { privateFileCache } from './cache/private-files.js';
 export type { CacheEntry, CacheStore } from './cache/store.js';

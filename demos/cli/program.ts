@@ -1,5 +1,6 @@
 import { Command } from 'commander';
 import { addAsk, addCaption } from './commands/ask.js';
+import { addAverage } from './commands/average.js';
 import { addCache } from './commands/cache.js';
 import { addChat } from './commands/chat.js';
 import { addDecode } from './commands/decode.js';
@@ -27,6 +28,7 @@ const commands = [
   addEncode,
   addDecode,
   addTrain,
+  addAverage,
   addEval,
   addInspect,
   addCache,
