@@ -1,6 +1,6 @@
 import { Emu3Error } from '../kernels/core/errors.js';
 import type { WritableDtype } from './safetensors/dtype.js';
-import { assertFinite } from './safetensors/reader.js';
+import { missingTensor } from './safetensors/reader.js';
 import type { Checkpoint } from './safetensors/checkpoint.js';
 import type { TensorToWrite } from './safetensors/writer.js';
 
@@ -24,16 +24,9 @@ export function averagedTensors(checkpoints: readonly Checkpoint[]): TensorToWri
       fix: 'Give two or more.',
     });
   }
-  for (const one of checkpoints) {
-    const from = one === first ? others[0] : first;
-    for (const name of from.tensors.keys()) {
-      if (one.tensors.has(name)) continue;
-      throw new Emu3Error(`There is no tensor "${name}", which ${from.name} has.`, {
-        code: 'missing',
-        where: one.name,
-        fix: 'Give checkpoints of one model.',
-      });
-    }
+  for (const other of others) {
+    for (const name of first.tensors.keys()) if (!other.tensors.has(name)) throw missingTensor(other.name, name);
+    for (const name of other.tensors.keys()) if (!first.tensors.has(name)) throw missingTensor(first.name, name);
   }
   return [...first.tensors].map(([name, { dtype, shape }]): TensorToWrite => {
     const format = averaged.find((each) => each === dtype);
@@ -64,7 +57,5 @@ async function mean(checkpoints: readonly Checkpoint[], name: string): Promise<F
     sums ??= new Float64Array(values.length);
     for (let index = 0; index < values.length; index++) sums[index] += values[index];
   }
-  const means = Float32Array.from(sums ?? [], (sum) => sum / checkpoints.length);
-  assertFinite(means, name);
-  return means;
+  return Float32Array.from(sums ?? [], (sum) => sum / checkpoints.length);
 }

@@ -101,6 +101,7 @@ describe('average', () => {
     ]);
     expect(() => averagedTensors([one, fewer])).toThrow(/no tensor "b"/);
     expect(() => averagedTensors([fewer, one])).toThrow(/no tensor "b"/);
+    expect(() => averagedTensors([fewer, fewer, one])).toThrow(/no tensor "b"/);
     expect(() => averagedTensors([one, shaped])).toThrow(/shape \[1, 2\], and \[2\]/);
     expect(() => averagedTensors([whole, whole])).toThrow(/stored as I32/);
     await expect(writeModel(join(root, 'infinite mean'), averagedTensors([one, infinite]))).rejects.toMatchObject({

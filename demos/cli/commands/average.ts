@@ -1,5 +1,5 @@
 import { cp } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { Emu3Error } from '../../../kernels/core/errors.js';
 import {
@@ -19,7 +19,8 @@ interface AverageOptions {
 
 /** What models must have in common, besides their tensors' names and shapes, for their weights to mean the same. */
 const sameFiles = ['config.json', 'tokenizer.json'];
-const weightFile = /\.safetensors(\.index\.json)?$/;
+/** What a mean does not copy: the weights, and what says that a folder is a whole model, which comes last. */
+const written = /^config\.json$|\.safetensors(\.index\.json)?$/;
 
 export function addAverage(program: Command, terminal: Terminal): void {
   program
@@ -32,7 +33,7 @@ export function addAverage(program: Command, terminal: Terminal): void {
 
 async function average(terminal: Terminal, models: readonly string[], { output }: AverageOptions): Promise<void> {
   const { signal } = terminal;
-  const [first] = models;
+  const [first, ...others] = models;
   if (models.some((model) => resolve(model) === resolve(output))) {
     throw new Emu3Error('The mean would replace a model that it is taken of.', {
       code: 'argument',
@@ -40,20 +41,19 @@ async function average(terminal: Terminal, models: readonly string[], { output }
       fix: 'Give another folder.',
     });
   }
-  for (const model of models) await compareFiles(first, model);
+  for (const other of others) await compareFiles(first, other);
+  const config = await diskFolder(first).readText('config.json', signal);
   const checkpoints: Checkpoint[] = [];
   try {
     for (const model of models) checkpoints.push(await openCheckpoint(diskFolder(model), { signal }));
     const tensors = averagedTensors(checkpoints);
-    const isWeights = (path: string): boolean => weightFile.test(path) && resolve(path, '..') === resolve(first);
-    // A folder with a config is a whole model, so that comes last.
-    const isLast = (path: string): boolean => resolve(path) === resolve(first, 'config.json');
-    await cp(first, output, { recursive: true, filter: (path) => !isWeights(path) && !isLast(path) });
+    const isCopied = (path: string): boolean =>
+      dirname(resolve(path)) !== resolve(first) || !written.test(basename(path));
+    await cp(first, output, { recursive: true, filter: isCopied });
     await writeModel(output, tensors, { metadata: { format: 'pt' }, signal });
   } finally {
     for (const checkpoint of checkpoints) await checkpoint.close();
   }
-  const config = await diskFolder(first).readText('config.json');
   await replaceFile(join(output, 'config.json'), [new TextEncoder().encode(config)]);
   terminal.out(`the mean of ${models.length} models is in ${output}\n`);
 }
