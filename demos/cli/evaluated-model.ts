@@ -1,13 +1,14 @@
 import { spatialFactor } from '../../engine/models/vision/index.js';
 import { throwIfAborted } from '../../kernels/core/errors.js';
 import type { ChatRequest, UserMessage } from '../../loader/pipeline/chat.js';
+import type { EncodedVideo } from '../../loader/pipeline/clip.js';
 import type { Emu3 } from '../../loader/pipeline/emu3.js';
 import type { SamplingOptions } from '../../loader/pipeline/generate.js';
 import { clipsOf, imagesOf } from '../../loader/pipeline/pixels.js';
 import type { RgbImage } from '../../tokenizer/index.js';
 import { framesPerSecond } from '../nano/world/scene.js';
 import type { EvaluatedModel, Reconstruction, WorkEvents } from '../nano/eval/model.js';
-import { rewrittenPrompts } from './rewrite.js';
+import { rewrittenPrompts, type PromptToRewrite } from './rewrite.js';
 
 export interface EvaluatedOptions {
   /** Requests side by side. */
@@ -24,6 +25,8 @@ const longestAnswer = 80;
 export function evaluatedModel(emu3: Emu3, { batch, sampling, side }: EvaluatedOptions): EvaluatedModel {
   const tokens = side === undefined ? undefined : side / spatialFactor(emu3.vision.config);
   const shape = tokens === undefined ? { ratio: '1:1' } : { size: { height: tokens, width: tokens } };
+  const encoded = (frames: readonly RgbImage[], events: WorkEvents): Promise<EncodedVideo> =>
+    emu3.encodeClip(frames, { framesPerSecond, ...signalOf(events) });
   return {
     codebookSize: emu3.vision.config.codebook_size,
     draw: (requests, events) =>
@@ -32,7 +35,14 @@ export function evaluatedModel(emu3: Emu3, { batch, sampling, side }: EvaluatedO
         return (await emu3.generateBatch(asked, signalOf(events))).map(({ image }) => image);
       }),
     rewrite: (requests, events) =>
-      inBatches(requests, batch, events, (group) => rewrittenPrompts(emu3, group, signalOf(events))),
+      inBatches(requests, batch, events, async (group) => {
+        const asked: PromptToRewrite[] = [];
+        for (const { prompt, seed, context } of group) {
+          const beginning = context && (await encoded(context, events));
+          asked.push({ prompt, seed, ...(beginning && { beginning }) });
+        }
+        return rewrittenPrompts(emu3, asked, signalOf(events));
+      }),
     film: (requests, events) =>
       inBatches(requests, batch, events, async (group) => {
         const asked = group.map((request) => ({ ...sampling, ...request, framesPerSecond, ratio: '1:1' }));
@@ -56,9 +66,7 @@ export function evaluatedModel(emu3: Emu3, { batch, sampling, side }: EvaluatedO
       inBatches(requests, batch, events, async (group) => {
         const asked = [];
         for (const { clip, question } of group) {
-          asked.push(
-            asking(question, { clips: [await emu3.encodeClip(clip, { framesPerSecond, ...signalOf(events) })] }),
-          );
+          asked.push(asking(question, { clips: [await encoded(clip, events)] }));
         }
         return (await emu3.chatBatch(asked, signalOf(events))).map(({ text }) => text);
       }),
@@ -68,7 +76,7 @@ export function evaluatedModel(emu3: Emu3, { batch, sampling, side }: EvaluatedO
       ]),
     captionClip: (clips, events) =>
       inBatches(clips, 1, events, async ([frames]) => {
-        const clip = await emu3.encodeClip(frames, { framesPerSecond, ...signalOf(events) });
+        const clip = await encoded(frames, events);
         return [(await emu3.caption({ clip, maxNewTokens: longestAnswer, ...signalOf(events) })).text];
       }),
     reconstruct: (clips, events) => reconstruct(emu3, clips, batch, events),

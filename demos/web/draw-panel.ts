@@ -138,8 +138,7 @@ export class DrawPanel implements Panel {
   private vary(): void {
     const picture = this.shown?.encoded;
     if (picture === undefined) return;
-    const { prompt, guidance, temperature } = this.settings();
-    const settings = { prompt, guidance, temperature };
+    const settings = { prompt: this.prompt.value.trim(), ...this.sampling.readUnseeded() };
     this.start({ kind: 'vary', picture, share: this.share.valueAsNumber, settings });
     this.grid.prepare(picture.height, picture.width);
   }

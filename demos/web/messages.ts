@@ -15,7 +15,8 @@ export interface DrawingSettings {
   prompt: string;
   /** Drawn at random when left out. */
   seed?: number;
-  guidance: number;
+  /** The model's own when left out, or none where a video's beginning is given. */
+  guidance?: number;
   temperature: number;
 }
 

@@ -8,6 +8,8 @@ export class SamplingFields {
   readonly seed: HTMLInputElement;
   private readonly guidance: HTMLInputElement;
   private readonly temperature: HTMLInputElement;
+  /** Left alone, the slider says nothing: what goes on from a beginning has another default than it shows. */
+  private isGuidanceChosen = false;
 
   /** @param place to be filled with the controls. */
   constructor(place: HTMLElement) {
@@ -21,10 +23,14 @@ export class SamplingFields {
     for (const slider of [this.guidance, this.temperature]) {
       slider.addEventListener('input', () => showValue(slider));
     }
+    this.guidance.addEventListener('input', () => {
+      this.isGuidanceChosen = true;
+    });
   }
 
   /** Takes the settings the model is sampled with by default. */
   begin({ guidance, temperature }: ModelFacts): void {
+    this.isGuidanceChosen = false;
     for (const [slider, value] of [
       [this.guidance, guidance],
       [this.temperature, temperature],
@@ -35,10 +41,13 @@ export class SamplingFields {
   }
 
   read(): Omit<DrawingSettings, 'prompt'> {
+    return { ...this.readUnseeded(), ...(this.seed.value === '' ? {} : { seed: this.seed.valueAsNumber }) };
+  }
+
+  readUnseeded(): Pick<DrawingSettings, 'guidance' | 'temperature'> {
     return {
-      guidance: this.guidance.valueAsNumber,
       temperature: this.temperature.valueAsNumber,
-      ...(this.seed.value === '' ? {} : { seed: this.seed.valueAsNumber }),
+      ...(this.isGuidanceChosen && { guidance: this.guidance.valueAsNumber }),
     };
   }
 }

@@ -116,8 +116,7 @@ export class VideoPanel implements Panel {
     const { facts, clip } = this;
     if (facts === undefined || clip === undefined) return;
     const newFrames = this.frames.valueAsNumber;
-    const { prompt, guidance, temperature } = this.settings();
-    const settings = { prompt, guidance, temperature };
+    const settings = { prompt: this.prompt.value.trim(), ...this.sampling.readUnseeded() };
     const { frames, height, width } = clip.codes;
     this.start({ kind: 'continue', settings, clip: clip.codes, newFrames }, frames + newFrames / facts.latentFrames);
     this.player.prepare(height, width, facts.factor);

@@ -38,6 +38,7 @@ async function writeClip(name: string, frames: number, framesPerSecond = 8): Pro
 }
 
 interface Report {
+  prompt: string;
   seed: number;
   frames: number;
   framesPerSecond: number;
@@ -103,6 +104,38 @@ describe('video', () => {
     const fromCodes = await draw('--first', file('c.json'), '--fps', '6');
     expect(fromCodes.framesPerSecond).toBe(6);
     expect(fromCodes.clip.codes[0]).toEqual(fromClip.clip.codes[0]);
+  });
+
+  it('rewrites the prompt with sight of what it begins with, in the codes that are kept', async () => {
+    const roomy = await writeTinyModel(file('model'), 32, 256);
+    const { rgb, height, width } = picture(1);
+    await writeFile(file('p.png'), await nodeImageCodec.encodePng(rgb, width, height));
+    const clips = [await writeClip('one.webp', 4), await writeClip('eight.webp', 8)];
+    const told = async (...args: string[]): Promise<Report> => {
+      const common = ['--model', roomy, '--seed', '3', '-o', file('v.webp'), '--json'];
+      const { code, out, err } = await cli([...args, ...common]);
+      expect(code, err).toBe(0);
+      return JSON.parse(out) as Report;
+    };
+    const drawn = ['video', 'a tiger', '--frames', '12'];
+    const unseen = await told(...drawn, '--rewrite', '--size', '4x4');
+    const reports = [];
+    for (const first of [file('p.png'), ...clips]) {
+      const report = await told(...drawn, '--rewrite', '--first', first);
+      expect(report.clip.codes.slice(0, report.kept)).toEqual(
+        (await told(...drawn, '--first', first)).clip.codes.slice(0, report.kept),
+      );
+      expect((await told('video', report.prompt, '--frames', '12', '--first', first)).clip).toEqual(report.clip);
+      reports.push(report);
+    }
+    expect(new Set(['a tiger', ...[unseen, reports[0], reports[2]].map(({ prompt }) => prompt)]).size).toBe(4);
+    // What goes on sees what it begins with as well: the last of it where the context is bounded.
+    const extended = ['extend', clips[1], '--prompt', 'a tiger', '--frames', '4'];
+    const whole = await told(...extended, '--rewrite');
+    expect(whole.prompt).toBe(reports[2].prompt);
+    const bounded = await told(...extended, '--rewrite', '--context', '1');
+    expect(bounded.prompt).not.toBe(whole.prompt);
+    expect(bounded.clip.codes.slice(0, 2)).toEqual(whole.clip.codes.slice(0, 2));
   });
 
   it.each([
@@ -175,6 +208,7 @@ describe('extend', () => {
     ['3 new frames', 'clip.webp', ['--frames', '3'], 'is 3, below the 4'],
     ['more context than fits', 'clip.webp', ['--frames', '400'], 'new frames fit'],
     ['codes of a picture', 'c.json', [], 'codes of a picture'],
+    ['no prompt to rewrite', 'clip.webp', ['--rewrite'], 'no prompt to rewrite'],
   ])('refuses %s without leaving a file', async (_, name, args, message) => {
     const { rgb, height, width } = picture(1);
     await writeFile(file('p.png'), await nodeImageCodec.encodePng(rgb, width, height));

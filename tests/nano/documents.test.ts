@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { DocumentStream, documentKinds, type DocumentKind } from '../../demos/nano/train/documents.js';
+import { fullClipCaption } from '../../demos/nano/world/captions.js';
 import { SeededRandom } from '../../demos/nano/world/random.js';
 import { nouns } from '../../demos/nano/world/words.js';
 import { ignoredTarget, type PackedBatch } from '../../engine/train/packing.js';
@@ -33,6 +34,31 @@ describe('training documents', () => {
     const batch = streamOf(['draw', 'film']).nextBatch(short);
     expect(batch.documents).toBeGreaterThan(0);
     expect(() => streamOf(['film']).nextBatch({ batch: 2, length: 30 })).toThrow('longer than the 30');
+  });
+
+  it('write captions out in full of clips whose beginning is given, with what the captions leave out', () => {
+    const twoThings = corpora.clips.filter(({ scene }) => scene.objects.length === 2);
+    const stream = new DocumentStream(
+      { ...corpora, clips: twoThings },
+      text,
+      { ...plain, toldInPart: 1, mixture: { 'rewrite continued': 1 } },
+      { random: 11, waiting: [] },
+    );
+    const { ids, positions, targets } = stream.nextBatch(shape);
+    const starts = Array.from(positions.keys()).filter((at) => positions[at] === 0 && positions[at + 1] === 1);
+    const given = new Set<number>();
+    for (const [index, start] of starts.entries()) {
+      const read = Array.from(ids.slice(start, starts[index + 1]));
+      const learned = Array.from(targets.slice(start, starts[index + 1])).filter((id) => id !== ignoredTarget);
+      const codes = read.filter((id) => id >= special.visualStart).map((id) => id - special.visualStart);
+      const full = text.decode(learned.filter((id) => id !== special.eos)).trim();
+      const shown = twoThings.filter((item) => item.codes.subarray(0, codes.length).join() === codes.join());
+      expect(shown.map(({ scene }) => fullClipCaption(scene))).toContain(full);
+      const asked = text.decode(read).split('ASSISTANT:')[0];
+      expect(asked).not.toContain('stands still');
+      given.add(codes.length);
+    }
+    expect([...given].sort((a, b) => a - b)).toEqual([16, 32]);
   });
 
   it('answer with what is seen first, and write captions out in full without a picture', () => {

@@ -105,6 +105,7 @@ describe('a perfect model', () => {
     for (const table of [0, 1]) {
       const errors = figures(evaluation, 'extension', 'error', table);
       expect(errors['model, seen']).toBe(0);
+      expect(errors['model, prompts rewritten, held out']).toBe(0);
       expect(errors['the last frame, repeated, seen']).toBeGreaterThan(10);
       expect(errors['the last frame, repeated, seen']).toBe(
         figures(evaluation, 'extension', 'error of repeating', table)['model, seen'],

@@ -58,15 +58,21 @@ export function perfectModel(world: KnowingRenderer): EvaluatedModel {
         if (asked === undefined) throw new Error(`unknown prompt ${prompt}`);
         return world.image(sceneFor(asked, new SeededRandom(seed)));
       }),
-    rewrite: async (requests) => requests.map(({ prompt }) => `${prompt}, pink background`),
+    rewrite: async (requests) =>
+      requests.map(({ prompt, context }) => {
+        const background = context ? world.lookUp(context[0]).background : 'pink';
+        return `${prompt}, ${background} background`;
+      }),
     film: async (requests) =>
       requests.map(({ prompt, seed, frames }) => {
         const scene = filmScene(prompt, new SeededRandom(seed));
         return Array.from({ length: frames }, (_, frame) => world.image(scene, frame));
       }),
     extend: async (requests) =>
-      requests.map(({ context, frames }) => {
+      requests.map(({ prompt, context, frames }) => {
         const scene = world.lookUp(context[context.length - 1]);
+        const written = / (\w+) background$/.exec(prompt)?.[1];
+        if (written !== undefined && written !== scene.background) throw new Error(`${prompt}, of another clip`);
         return Array.from({ length: frames }, (_, index) => world.image(scene, context.length + index));
       }),
     answer: async (requests) =>

@@ -2,14 +2,20 @@ import { Option, type Command } from 'commander';
 import type { VideoCodes } from '../../../loader/pipeline/clip.js';
 import type { Emu3 } from '../../../loader/pipeline/emu3.js';
 import type { VideoEvents } from '../../../loader/pipeline/video-collector.js';
-import type { DrawnVideo, ExtendRequest, VideoRequest } from '../../../loader/pipeline/video-request.js';
+import {
+  argument,
+  type DrawnVideo,
+  type ExtendRequest,
+  type VideoRequest,
+} from '../../../loader/pipeline/video-request.js';
+import type { CodeClip } from '../../../tokenizer/index.js';
 import { codesJson, isCodesFile, readClipCodes } from '../codes.js';
 import { addDrawingOptions, comfortableScale, seedsFrom, type DrawingChoice } from '../drawn.js';
 import { withModel } from '../open-model.js';
 import { clipKinds, numberOption, rateOption, ratioOption, samplingRequest, sizeOption } from '../options.js';
 import { jsonText } from '../output.js';
 import { withProgress } from '../progress.js';
-import { rewriteOption, rewrittenPrompts } from '../rewrite.js';
+import { rewriteOption, rewrittenPrompts, type PromptToRewrite } from '../rewrite.js';
 import { formatSeconds } from '../report.js';
 import type { Terminal } from '../terminal.js';
 import { readClip, readVisual } from '../video-input.node.js';
@@ -32,6 +38,7 @@ interface ExtendOptions extends DrawingChoice {
   times: number;
   context?: number;
   prompt?: string;
+  rewrite?: boolean;
   fps?: number;
 }
 
@@ -86,6 +93,7 @@ export function addExtend(program: Command, terminal: Terminal): void {
       numberOption({ from: 1, whole: true }),
     )
     .option('--prompt <text>', 'what to show (default: nothing said)')
+    .addOption(rewriteOption())
     .addOption(rateOption('frames a second of the clip (default: as the file says)'));
   addDrawingOptions(command).action((clip: string, options: ExtendOptions) => extend(terminal, clip, options));
 }
@@ -109,27 +117,69 @@ async function video(terminal: Terminal, prompt: string, options: VideoOptions):
   };
   await draw(terminal, options, async (emu3, events) => {
     if (!options.rewrite) return emu3.generateVideo({ ...request, ...events });
-    const [told] = await rewrittenPrompts(emu3, [{ prompt, seed }], terminal);
-    if (!options.json) terminal.out(`drawing "${told}"\n`);
-    return emu3.generateVideo({ ...request, prompt: told, ...events });
+    const first = begun && (await beginningOf(emu3, begun.first, framesPerSecond, terminal));
+    const told = await toldInFull(emu3, { prompt, seed, ...(first && { beginning: first }) }, options, terminal);
+    return emu3.generateVideo({ ...request, prompt: told, ...(first && { first }), ...events });
   });
 }
 
 async function extend(terminal: Terminal, path: string, options: ExtendOptions): Promise<void> {
-  const { output, frames, times, context, prompt, fps } = options;
+  const { output, frames, times, context, prompt, fps, rewrite } = options;
+  if (rewrite && prompt === undefined) {
+    throw argument('--rewrite', 'There is no prompt to rewrite.', 'Give one with --prompt.');
+  }
   await checkVideoOutput(output);
   const clip = isCodesFile(path) ? withRate(await readClipCodes(path), fps) : await readClip(path, fps);
   checkVideoRate(output, clip.framesPerSecond);
+  const [seed] = seedsFrom(options.seed, 1);
   const request: ExtendRequest = {
     clip,
     newFrames: frames,
     times,
-    seed: seedsFrom(options.seed, 1)[0],
+    seed,
     ...samplingRequest(options),
     ...(context !== undefined && { contextFrames: context }),
     ...(prompt !== undefined && { prompt }),
   };
-  await draw(terminal, options, (emu3, events) => emu3.extendVideo({ ...request, ...events }));
+  await draw(terminal, options, async (emu3, events) => {
+    if (!rewrite || prompt === undefined) return emu3.extendVideo({ ...request, ...events });
+    const codes = await beginningOf(emu3, 'codes' in clip ? clip : clip.frames, clip.framesPerSecond, terminal);
+    const beginning = lastFrames(codes, context ?? codes.frames);
+    const told = await toldInFull(emu3, { prompt, seed, beginning }, options, terminal);
+    return emu3.extendVideo({ ...request, clip: codes, prompt: told, ...events });
+  });
+}
+
+/** The prompt as the model writes it out in full, which is told unless JSON is asked for. */
+async function toldInFull(
+  emu3: Emu3,
+  asked: PromptToRewrite,
+  { json }: { json?: boolean },
+  terminal: Terminal,
+): Promise<string> {
+  const [told] = await rewrittenPrompts(emu3, [asked], terminal);
+  if (!json) terminal.out(`drawing "${told}"\n`);
+  return told;
+}
+
+/** What a video begins with in codes, so that it is seen as it will be kept; a picture is a latent frame of equal frames. */
+function beginningOf(
+  emu3: Emu3,
+  first: NonNullable<VideoRequest['first']>,
+  framesPerSecond: number,
+  { signal }: Terminal,
+): CodeClip | Promise<CodeClip> {
+  if ('codes' in first) return first;
+  const frames =
+    'rgb' in first ? Array.from({ length: emu3.vision.config.temporal_downsample_factor }, () => first) : first;
+  return emu3.encodeClip(frames, { framesPerSecond, signal });
+}
+
+/** The last latent frames of a clip, at most so many. */
+function lastFrames(clip: CodeClip, count: number): CodeClip {
+  const frames = Math.min(count, clip.frames);
+  const codes = Uint32Array.from(clip.codes).slice((clip.frames - frames) * clip.height * clip.width);
+  return { ...clip, frames, codes };
 }
 
 /** What a video begins with, and its frame rate if it has one. */

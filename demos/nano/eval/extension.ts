@@ -5,6 +5,7 @@ import { clipFrames, drawClip, type Scene, type Split } from '../world/scene.js'
 import {
   clipOf,
   mean,
+  promptings,
   randomFor,
   reconstructed,
   seedsFor,
@@ -103,24 +104,32 @@ async function measure(
     context: frames.slice(0, given),
     frames: clipFrames - given,
   }));
-  const continued = (await model.extend?.(requests, work(`continuing after ${given} frames`, items.length))) ?? [];
+  const models: [string, readonly Clip[]][] = [];
+  for (const { name, from, requests: told } of await promptings(context, requests)) {
+    const drawn = await model.extend?.(told, work(`continuing after ${given} frames ${from}`, items.length));
+    models.push([name, drawn ?? []]);
+  }
+  const [, continued] = models[models.length - 1];
   const rest = (clip: Clip): Clip => clip.slice(given);
   const others = shuffledPlaces(continued.length, randomFor(context, 'other clips'));
   const subjects: [string, readonly Clip[]][] = [
-    ['model', continued],
+    ...models,
     ['continuations of other clips', others.map((index) => continued[index])],
     ['the last frame, repeated', items.map(({ frames }) => repeated(frames, given))],
     ['true frames', items.map(({ frames }) => rest(frames))],
   ];
   if (restored) subjects.push(['true frames, reconstructed', restored.map(rest)]);
-  const rows = subjects.flatMap(([name, clips]) =>
-    splits.map((split) => rowOf(context, { name, split, clips, items, restored, given })),
+  const rows = subjects.flatMap(([name, clips], index) =>
+    splits.map((split) => ({
+      ...rowOf(context, { split, clips, items, restored, given }),
+      name,
+      control: index >= models.length,
+    })),
   );
   return { rows, continued };
 }
 
 interface RowParts {
-  readonly name: string;
   readonly split: Split;
   readonly clips: readonly Clip[];
   readonly items: readonly Item[];
@@ -128,7 +137,10 @@ interface RowParts {
   readonly given: number;
 }
 
-function rowOf(context: SuiteContext, { name, split, clips, items, restored, given }: RowParts): TableRow {
+function rowOf(
+  context: SuiteContext,
+  { split, clips, items, restored, given }: RowParts,
+): Pick<TableRow, 'group' | 'values'> {
   const indices = items.flatMap((item, index) => (item.split === split ? [index] : []));
   const meanError = (pair: (index: number) => [Clip, Clip]): number | undefined =>
     mean(indices.map((index) => errorOf(...pair(index))));
@@ -149,9 +161,7 @@ function rowOf(context: SuiteContext, { name, split, clips, items, restored, giv
   });
   const directed = verdicts.filter(({ rightDirection }) => rightDirection !== undefined);
   return {
-    name,
     group: split,
-    control: name !== 'model',
     values: [
       error,
       repeating,

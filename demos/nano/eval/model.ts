@@ -25,6 +25,9 @@ export interface ExtendRequest extends DrawRequest {
   readonly frames: number;
 }
 
+/** A prompt to be written out in full; `context` is seen if the clip's beginning is given. */
+export type RewriteRequest = DrawRequest & Partial<Pick<ExtendRequest, 'context'>>;
+
 export interface PictureQuestion {
   readonly image: RgbImage;
   readonly question: string;
@@ -46,8 +49,8 @@ export interface Reconstruction {
  */
 export interface EvaluatedModel {
   draw?(requests: readonly DrawRequest[], events: WorkEvents): Promise<readonly RgbImage[]>;
-  /** Writes prompts out in full for drawing and filming, as Emu3's own evaluation had them rewritten. */
-  rewrite?(requests: readonly DrawRequest[], events: WorkEvents): Promise<readonly string[]>;
+  /** Writes prompts out in full for what is to be drawn, as Emu3's own evaluation had them rewritten. */
+  rewrite?(requests: readonly RewriteRequest[], events: WorkEvents): Promise<readonly string[]>;
   film?(requests: readonly FilmRequest[], events: WorkEvents): Promise<readonly (readonly RgbImage[])[]>;
   /** Gives the new frames alone. */
   extend?(requests: readonly ExtendRequest[], events: WorkEvents): Promise<readonly (readonly RgbImage[])[]>;

@@ -3,7 +3,7 @@ import type { SceneChecker } from '../check/checker.js';
 import type { SceneRenderer } from '../check/templates.js';
 import { hashString, SeededRandom } from '../world/random.js';
 import { clipFrames, enlarged, largeSide, type Scene, type Split } from '../world/scene.js';
-import type { Ability, DrawRequest, EvaluatedModel, WorkEvents } from './model.js';
+import type { Ability, EvaluatedModel, RewriteRequest, WorkEvents } from './model.js';
 
 export const suiteNames = ['geneval', 'pope', 'questions', 'captions', 'video', 'extension', 'reconstruction'] as const;
 export type SuiteName = (typeof suiteNames)[number];
@@ -112,7 +112,7 @@ export function randomFor({ seed }: SuiteContext, purpose: string): SeededRandom
  * What drawings are asked by: the prompts themselves and, when the model can, those it wrote out in full of them. `name` is
  * that of a table's row, `from` what progress says of the work.
  */
-export async function promptings<Request extends DrawRequest>(
+export async function promptings<Request extends RewriteRequest>(
   { model, work }: SuiteContext,
   requests: readonly Request[],
 ): Promise<{ name: string; from: string; requests: readonly Request[] }[]> {

@@ -36,8 +36,9 @@ import { inLetters, worldWords, type WorldWords } from './letters.js';
  * What a document teaches. `draw`, `draw large` and `film`: caption, then picture or clip in canonical codes; what `draw` and
  * `film` show is new every time, composed of the corpora's parts. `tell`: picture or clip, then its full caption. `ask`: picture
  * or clip, then questions and answers, which begin with what is seen. `compare`: two pictures, then a question about one.
- * `rewrite`: no picture, but a caption as people write it, then the full one of a picture or clip that it fits. `conclude`: no
- * picture either, but a question whose answer names things at random; what follows from them is learned, and cheaply.
+ * `rewrite`: no picture, but a caption as people write it, then the full one of a picture or clip that it fits; `rewrite
+ * continued`: the beginning of a clip before it, which says what the caption leaves out. `conclude`: no picture either, but a
+ * question whose answer names things at random; what follows from them is learned, and cheaply.
  */
 export const documentKinds = [
   'draw',
@@ -51,6 +52,7 @@ export const documentKinds = [
   'tell clip',
   'ask clip',
   'rewrite clip',
+  'rewrite continued',
   'conclude clip',
 ] as const;
 export type DocumentKind = (typeof documentKinds)[number];
@@ -226,6 +228,14 @@ export class DocumentStream {
       case 'rewrite clip': {
         const scene = drawTrainingScene('clips', random);
         return this.rewriting(variedClipCaption(scene, random), fullClipCaption(scene), random);
+      }
+      case 'rewrite continued': {
+        const { item, told, given } = this.drawings.begun(random);
+        const clip = clipOf({ ...item, latentFrames: given, codes: item.codes.subarray(0, given * item.side ** 2) });
+        return this.answering([
+          { role: 'user', text: variedClipCaption(told, random), vision: [clip] },
+          { role: 'assistant', text: ` ${fullClipCaption(item.scene)}` },
+        ]);
       }
     }
   }

@@ -125,12 +125,17 @@ export class Drawings {
     return { film: { ...film, codes: film.codes.slice(0, film.side ** 2), latentFrames: 1 }, told: film.scene };
   }
 
-  private continued(random: SeededRandom): Film {
+  /** A clip of the corpus whose first one or two latent frames are given, and what its caption tells of. */
+  begun(random: SeededRandom): { item: TokenizedScene; given: number; told: Scene } {
     const item = random.pick(this.corpora.clips);
-    const given = 1 + random.integer(2);
+    return { item, given: 1 + random.integer(2), told: this.toldOf(item.scene, random) };
+  }
+
+  private continued(random: SeededRandom): Film {
+    const { item, given, told } = this.begun(random);
     const codes = canonicalCodes(item, this.table, given);
     const reading = { codes, isLearned: (cell: number) => cell >= given * item.side ** 2 };
-    return { film: this.canonical(item), told: this.toldOf(item.scene, random), reading };
+    return { film: this.canonical(item), told, reading };
   }
 
   private disguised(random: SeededRandom): Film {
