@@ -12,10 +12,14 @@ const averaged: readonly WritableDtype[] = ['F32', 'F16', 'BF16'];
  * and their mean does what each of them does. Sums are float64; one tensor at a time of all checkpoints is in memory.
  *
  * @param checkpoints two or more, open until all has been written.
+ * @param onTensor told after each tensor how many are made.
  * @throws Emu3Error `argument` for fewer than two, `missing` for a tensor that not all have, `shape` for one of another shape,
  *   `dtype` for one of whole numbers; the values, `not-finite`.
  */
-export function averagedTensors(checkpoints: readonly Checkpoint[]): TensorToWrite[] {
+export function averagedTensors(
+  checkpoints: readonly Checkpoint[],
+  onTensor?: (done: number, total: number) => void,
+): TensorToWrite[] {
   const [first, ...others] = checkpoints;
   if (others.length === 0) {
     throw new Emu3Error(`The mean of ${checkpoints.length} models is nothing new.`, {
@@ -28,6 +32,7 @@ export function averagedTensors(checkpoints: readonly Checkpoint[]): TensorToWri
     for (const name of first.tensors.keys()) if (!other.tensors.has(name)) throw missingTensor(other.name, name);
     for (const name of other.tensors.keys()) if (!first.tensors.has(name)) throw missingTensor(first.name, name);
   }
+  let done = 0;
   return [...first.tensors].map(([name, { dtype, shape }]): TensorToWrite => {
     const format = averaged.find((each) => each === dtype);
     if (format === undefined) {
@@ -46,7 +51,12 @@ export function averagedTensors(checkpoints: readonly Checkpoint[]): TensorToWri
         fix: 'Give checkpoints of one model.',
       });
     }
-    return { name, dtype: format, shape, values: () => mean(checkpoints, name) };
+    const values = async (): Promise<Float32Array> => {
+      const sums = await mean(checkpoints, name);
+      onTensor?.(++done, first.tensors.size);
+      return sums;
+    };
+    return { name, dtype: format, shape, values };
   });
 }
 

@@ -1,4 +1,4 @@
-import { cp, mkdtemp, readFile, rm } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -44,6 +44,7 @@ async function valuesOf(model: string): Promise<Map<string, { dtype: string; val
 describe('average', () => {
   it('writes the mean in the formats of the first model, and all else as it has it', async () => {
     const output = join(root, 'mean');
+    await mkdir(join(models[0], 'adapter'), { recursive: true });
     const { code, out } = await cli(['average', ...models, '-o', output]);
     expect(code).toBe(0);
     expect(out).toContain('the mean of 3 models');
@@ -60,6 +61,7 @@ describe('average', () => {
     for (const file of ['config.json', 'tokenizer.json', 'vision_tokenizer/model.safetensors']) {
       expect(await readFile(join(output, file))).toEqual(await readFile(join(models[0], file)));
     }
+    await expect(readdir(join(output, 'adapter'))).rejects.toThrow(/ENOENT/);
     const picture = await cli(['inspect', output]);
     expect(picture.code).toBe(0);
   });
@@ -69,12 +71,19 @@ describe('average', () => {
     const broken = join(root, 'broken');
     await cp(models[0], broken, { recursive: true });
     await writeText(join(broken, 'tokenizer.json'), '{}');
+    const foreign = join(root, 'foreign');
+    await cp(models[0], foreign, { recursive: true });
+    await rm(join(foreign, 'vision_tokenizer', 'model.safetensors'));
+    await writeModel(join(foreign, 'vision_tokenizer'), [
+      { name: 'a', dtype: 'F32', shape: [1], values: Float32Array.of(1) },
+    ]);
     const output = join(root, 'none');
     for (const [args, message] of [
       [[models[0], '-o', output], /mean of 1 models/],
       [[...models, '-o', models[1]], /would replace/],
       [[models[0], other, '-o', output], /config\.json is not that of/],
       [[models[0], broken, '-o', output], /tokenizer\.json is not that of/],
+      [[models[0], foreign, '-o', output], /vision_tokenizer is not that of/],
       [[models[0], join(root, 'nowhere'), '-o', output], /nowhere/],
     ] as const) {
       const { code, err } = await cli(['average', ...args]);

@@ -11,6 +11,9 @@ import {
   type Checkpoint,
 } from '../../../loader/index.node.js';
 import { parseJsonObject } from '../../../loader/json.js';
+import { hashWeights } from '../../nano/train/stage-model.node.js';
+import { visionFolderName } from '../model.js';
+import { withProgress } from '../progress.js';
 import type { Terminal } from '../terminal.js';
 
 interface AverageOptions {
@@ -19,8 +22,11 @@ interface AverageOptions {
 
 /** What models must have in common, besides their tensors' names and shapes, for their weights to mean the same. */
 const sameFiles = ['config.json', 'tokenizer.json'];
-/** What a mean does not copy: the weights, and what says that a folder is a whole model, which comes last. */
-const written = /^config\.json$|\.safetensors(\.index\.json)?$/;
+/**
+ * What a mean does not copy: the weights, the adapters that made them, and what says that a folder is a whole model, which
+ * comes last.
+ */
+const notCopied = /^config\.json$|\.safetensors(\.index\.json)?$|^adapter$/;
 
 export function addAverage(program: Command, terminal: Terminal): void {
   program
@@ -46,11 +52,13 @@ async function average(terminal: Terminal, models: readonly string[], { output }
   const checkpoints: Checkpoint[] = [];
   try {
     for (const model of models) checkpoints.push(await openCheckpoint(diskFolder(model), { signal }));
-    const tensors = averagedTensors(checkpoints);
-    const isCopied = (path: string): boolean =>
-      dirname(resolve(path)) !== resolve(first) || !written.test(basename(path));
-    await cp(first, output, { recursive: true, filter: isCopied });
-    await writeModel(output, tensors, { metadata: { format: 'pt' }, signal });
+    await withProgress(terminal, 'averaging', checkpoints[0].tensors.size, async (bar) => {
+      const tensors = averagedTensors(checkpoints, (done) => bar.update(done, 'tensors'));
+      const isCopied = (path: string): boolean =>
+        dirname(resolve(path)) !== resolve(first) || !notCopied.test(basename(path));
+      await cp(first, output, { recursive: true, filter: isCopied });
+      await writeModel(output, tensors, { metadata: { format: 'pt' }, signal });
+    });
   } finally {
     for (const checkpoint of checkpoints) await checkpoint.close();
   }
@@ -63,12 +71,24 @@ async function compareFiles(first: string, other: string): Promise<void> {
   for (const name of sameFiles) {
     const [expected, found] = await Promise.all([contentOf(first, name), contentOf(other, name)]);
     if (expected === found) continue;
-    throw new Emu3Error(`Its ${name} is not that of ${first}.`, {
-      code: 'config',
-      where: other,
-      fix: 'Give models that were trained from one.',
-    });
+    throw notFromOne(first, other, name);
   }
+  const [expected, found] = await Promise.all([visionOf(first), visionOf(other)]);
+  if (expected !== found) throw notFromOne(first, other, visionFolderName);
+}
+
+/** Empty where a model lies without its vision tokenizer. */
+async function visionOf(model: string): Promise<string> {
+  if (!(await diskFolder(model).exists(`${visionFolderName}/config.json`))) return '';
+  return hashWeights(join(model, visionFolderName));
+}
+
+function notFromOne(first: string, other: string, name: string): Emu3Error {
+  return new Emu3Error(`Its ${name} is not that of ${first}.`, {
+    code: 'config',
+    where: other,
+    fix: 'Give models that were trained from one.',
+  });
 }
 
 /** Without its layout; empty where there is no such file, as in models with another kind of tokenizer. */

@@ -91,7 +91,8 @@ export function loraConfig(lora: LoraTraining | undefined, { base }: StageModel)
   return lora && { ...lora, base: base?.sha256 };
 }
 
-async function hashWeights(folder: string): Promise<string> {
+/** Of the safetensors files in a folder, in the order of their names. */
+export async function hashWeights(folder: string): Promise<string> {
   const hash = createHash('sha256');
   const names = (await readdir(folder)).filter((name) => name.endsWith('.safetensors')).sort();
   for (const name of names) {
