@@ -23,7 +23,8 @@ export function rewriteOption(): Option {
 /**
  * Prompts as the model itself writes them out in full: asked nothing but the prompt, a model that learned it (the nano model)
  * answers with what such a picture or clip shows, and where. Emu3's evaluation had prompts rewritten too (arXiv 2409.18869,
- * section 3.1), by another model.
+ * section 3.1), by another model. With what a video begins with before the prompt it says what is there, beside what the prompt
+ * tells of it.
  *
  * @returns as many prompts; the one given where the model has no answer.
  * @throws Emu3Error as `Emu3.chat`.
@@ -37,7 +38,8 @@ export async function rewrittenPrompts(
   const asked = requests.map(({ prompt, seed, beginning }) => ({
     messages: [{ role: 'user' as const, text: prompt, ...(beginning && { clips: [beginning] }) }],
     maxNewTokens: longestPrompt,
-    temperature,
+    // What is seen is told by the likeliest words: chance would only name it wrongly.
+    temperature: beginning ? 0 : temperature,
     topK,
     topP,
     seed,

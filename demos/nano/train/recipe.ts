@@ -206,7 +206,7 @@ const understandInstructions: LanguageStage = {
       'ask clip': 0.4,
       'tell clip': 0.35,
       'rewrite clip': 0.04,
-      'rewrite continued': 0.4,
+      'rewrite continued': 0.8,
       'conclude clip': 0.1,
     },
   },

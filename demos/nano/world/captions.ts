@@ -185,11 +185,15 @@ function orderedPhrase(scene: Scene, random: SeededRandom): string {
   return listOf(groupsOf(scene));
 }
 
-/** A caption of a clip as people write it. */
-export function variedClipCaption(scene: Scene, random: SeededRandom): string {
+/**
+ * A caption of a clip as people write it.
+ *
+ * @param pacesSaid share of the captions that say how quickly a thing moves.
+ */
+export function variedClipCaption(scene: Scene, random: SeededRandom, pacesSaid = 0.6): string {
   if (random.next() < 0.15) return fullClipCaption(scene);
   const [moving, still] = scene.objects;
-  const motion = moving.motion ? motionPhrase(moving.motion, random.next() < 0.6) : 'stands still';
+  const motion = moving.motion ? motionPhrase(moving.motion, random.next() < pacesSaid) : 'stands still';
   let words = `${phraseOf(moving)} ${motion}`;
   if (still !== undefined) words += random.pick([` and ${phraseOf(still)} stands still`, ` near ${phraseOf(still)}`]);
   if (random.next() < 0.2) words = `a video of ${words}`;
