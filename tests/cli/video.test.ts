@@ -2,6 +2,7 @@ import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promis
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { lastFrames } from '../../demos/cli/codes.js';
 import { readClip } from '../../demos/cli/video-input.node.js';
 import { writeVideo } from '../../demos/cli/video-output.node.js';
 import { nodeImageCodec, type RgbImage } from '../../tokenizer/index.node.js';
@@ -134,7 +135,6 @@ describe('video', () => {
     const whole = await told(...extended, '--rewrite');
     expect(whole.prompt).toBe(reports[2].prompt);
     const bounded = await told(...extended, '--rewrite', '--context', '1');
-    expect(bounded.prompt).not.toBe(whole.prompt);
     expect(bounded.clip.codes.slice(0, 2)).toEqual(whole.clip.codes.slice(0, 2));
   });
 
@@ -220,6 +220,14 @@ describe('extend', () => {
     expect(code).toBe(1);
     expect(err).toContain(message);
     expect(await files()).toEqual(before);
+  });
+});
+
+describe('the last latent frames of a clip', () => {
+  it('are what the context is bounded to, or all there are', () => {
+    const clip = { frames: 3, height: 1, width: 2, framesPerSecond: 8, codes: [1, 2, 3, 4, 5, 6] };
+    expect(lastFrames(clip, 2)).toEqual({ ...clip, frames: 2, codes: Uint32Array.of(3, 4, 5, 6) });
+    expect(lastFrames(clip, 9)).toEqual({ ...clip, codes: Uint32Array.from(clip.codes) });
   });
 });
 

@@ -41,10 +41,11 @@ describe('training documents', () => {
     const stream = new DocumentStream(
       { ...corpora, clips: twoThings },
       text,
-      { ...plain, toldInPart: 1, mixture: { 'rewrite continued': 1 } },
+      { ...plain, toldInPart: 1, answerWeight: 3, conclusionWeight: 5, mixture: { 'rewrite continued': 1 } },
       { random: 11, waiting: [] },
     );
-    const { ids, positions, targets } = stream.nextBatch(shape);
+    const { ids, positions, targets, weights } = stream.nextBatch(shape);
+    expect(new Set(weights.filter((_, at) => targets[at] !== ignoredTarget))).toEqual(new Set([3]));
     const starts = Array.from(positions.keys()).filter((at) => positions[at] === 0 && positions[at + 1] === 1);
     const given = new Set<number>();
     for (const [index, start] of starts.entries()) {

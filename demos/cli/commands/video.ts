@@ -9,7 +9,7 @@ import {
   type VideoRequest,
 } from '../../../loader/pipeline/video-request.js';
 import type { CodeClip } from '../../../tokenizer/index.js';
-import { codesJson, isCodesFile, readClipCodes } from '../codes.js';
+import { codesJson, isCodesFile, lastFrames, readClipCodes } from '../codes.js';
 import { addDrawingOptions, comfortableScale, seedsFrom, type DrawingChoice } from '../drawn.js';
 import { withModel } from '../open-model.js';
 import { clipKinds, numberOption, rateOption, ratioOption, samplingRequest, sizeOption } from '../options.js';
@@ -173,13 +173,6 @@ function beginningOf(
   const frames =
     'rgb' in first ? Array.from({ length: emu3.vision.config.temporal_downsample_factor }, () => first) : first;
   return emu3.encodeClip(frames, { framesPerSecond, signal });
-}
-
-/** The last latent frames of a clip, at most so many. */
-function lastFrames(clip: CodeClip, count: number): CodeClip {
-  const frames = Math.min(count, clip.frames);
-  const codes = Uint32Array.from(clip.codes).slice((clip.frames - frames) * clip.height * clip.width);
-  return { ...clip, frames, codes };
 }
 
 /** What a video begins with, and its frame rate if it has one. */

@@ -238,10 +238,11 @@ export class DocumentStream {
       case 'rewrite continued': {
         const { item, told, given } = this.drawings.begun(random);
         const clip = clipOf({ ...item, latentFrames: given, codes: item.codes.subarray(0, given * item.side ** 2) });
-        return this.answering([
+        const turns: ConversationTurn[] = [
           { role: 'user', text: variedClipCaption(told, random, pacesCopied), vision: [clip] },
           { role: 'assistant', text: ` ${fullClipCaption(item.scene)}` },
-        ]);
+        ];
+        return this.weighted(conversationSample(turns, this.text), this.options.answerWeight);
       }
     }
   }
