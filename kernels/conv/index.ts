@@ -154,9 +154,17 @@ function gatherCall<T extends Operand>(
     });
   }
   const lanes = 8;
-  return hasWideSubgroups(traits)
-    ? software.call({ ...call, overrides: { LANES: lanes }, grid: grid(4 * lanes, 16) })
-    : plain.call({ ...call, overrides: { LANES: lanes }, grid: grid(4 * lanes, 8) });
+  // Of few channels the other kernel puts its lanes along pixels, where there are enough of them.
+  const narrow = target.channels <= 8 && pixels >= 1024;
+  if (hasWideSubgroups(traits) && !narrow) {
+    return software.call({ ...call, overrides: { LANES: lanes }, grid: grid(4 * lanes, 16) });
+  }
+  const channelLanes = [1, 2, 4].find((count) => target.channels <= 8 * count) ?? lanes;
+  return plain.call({
+    ...call,
+    overrides: { LANES: lanes, CHANNEL_LANES: channelLanes },
+    grid: grid(8 * channelLanes, (16 * lanes) / channelLanes),
+  });
 }
 
 function pixelsOf(clip: ClipSize): number {
