@@ -23,7 +23,8 @@ export default defineConfig({
     pool: 'forks',
     maxWorkers: 1,
     fileParallelism: false,
-    testTimeout: 120_000,
-    hookTimeout: 120_000,
+    // A test that hangs is to end, and no slow machine's is to fail.
+    testTimeout: 300_000,
+    hookTimeout: 300_000,
   },
 });
