@@ -121,8 +121,8 @@ export type { PreferenceMetrics, PreferenceTrainerOptions } from './engine/train
 export { SequenceLogProbabilities } from './engine/train/sequence-log-probabilities.js';
 export { TransformerTrainer } from './engine/train/transformer-trainer.js';
 export type { TransformerTrainerOptions } from './engine/train/transformer-trainer.js';
-export { VisionDecoderTrainer } from './engine/train/vision-decoder-trainer.js';
-export type { DecoderBatch, DecoderTrainerOptions } from './engine/train/vision-decoder-trainer.js';
+export { VisionPartTrainer } from './engine/train/vision-part-trainer.js';
+export type { VisionPart, VisionPartBatch, VisionPartTrainerOptions } from './engine/train/vision-part-trainer.js';
 export { VisionTrainer } from './engine/train/vision-trainer.js';
 export type { VisionTrainerOptions } from './engine/train/vision-trainer.js';
 

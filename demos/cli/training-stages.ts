@@ -1,9 +1,9 @@
 import type { Device } from '../../engine/device.js';
-import { trainNanoDecoder } from '../nano/train/decoder.node.js';
 import { trainLanguage } from '../nano/train/language.node.js';
 import { trainPreference } from '../nano/train/preference.node.js';
 import {
   decoderRecipe,
+  encoderRecipe,
   preferenceRecipe,
   pretrainStages,
   qualityStage,
@@ -11,9 +11,11 @@ import {
   visionRecipe,
   type LanguageStage,
   type StageRecipe,
+  type VisionPartStage,
 } from '../nano/train/recipe.js';
 import type { LoraTraining } from '../nano/train/stage-model.node.js';
 import { trainNanoTokenizer, type TrainStageOptions } from '../nano/train/tokenizer.node.js';
+import { trainNanoVisionPart } from '../nano/train/vision-part.node.js';
 import type { CurvePlot } from './plot.js';
 
 /** Where a stage keeps and finds its things. */
@@ -64,21 +66,35 @@ const tokenizerStage: Stage = {
   },
 };
 
-const decoderStage: Stage = {
-  name: decoderRecipe.name,
-  makes: 'vision tokenizer',
-  train: (device, options) => trainNanoDecoder(device, { ...options, output: options.product }),
-  recipe: decoderRecipe,
-  plot: {
-    title: "Vision tokenizer's decoder, training",
-    left: { label: 'loss (L2)', logarithmic: true },
-    right: { label: 'PSNR of the batch in dB' },
-    series: [
-      { field: 'loss', label: 'loss' },
-      { field: 'psnr', label: 'PSNR', right: true },
-    ],
-  },
-};
+function visionPartStage(recipe: VisionPartStage, plot: CurvePlot): Stage {
+  return {
+    name: recipe.name,
+    makes: 'vision tokenizer',
+    train: (device, options) => trainNanoVisionPart(device, recipe, { ...options, output: options.product }),
+    recipe,
+    plot,
+  };
+}
+
+const encoderStage = visionPartStage(encoderRecipe, {
+  title: "Vision tokenizer's encoder, training",
+  left: { label: 'cross-entropy in nats', logarithmic: true },
+  right: { label: 'gradient norm' },
+  series: [
+    { field: 'loss', label: 'loss' },
+    { field: 'gradientNorm', label: 'gradient norm', right: true },
+  ],
+});
+
+const decoderStage = visionPartStage(decoderRecipe, {
+  title: "Vision tokenizer's decoder, training",
+  left: { label: 'loss (L2)', logarithmic: true },
+  right: { label: 'PSNR of the batch in dB' },
+  series: [
+    { field: 'loss', label: 'loss' },
+    { field: 'psnr', label: 'PSNR', right: true },
+  ],
+});
 
 function languageStage(recipe: LanguageStage, title: string): Stage {
   return {
@@ -123,6 +139,7 @@ const preference: Stage = {
 /** In their order: each starts from what the one before has made. */
 export const stages: readonly Stage[] = [
   tokenizerStage,
+  encoderStage,
   decoderStage,
   ...pretraining,
   ...understanding,
@@ -132,7 +149,8 @@ export const stages: readonly Stage[] = [
 
 /** What can be trained by name. */
 export const commands: Readonly<Record<string, readonly Stage[]>> = {
-  tokenizer: [tokenizerStage, decoderStage],
+  tokenizer: [tokenizerStage, encoderStage, decoderStage],
+  encoder: [encoderStage],
   decoder: [decoderStage],
   pretrain: pretraining,
   understand: understanding,

@@ -85,10 +85,11 @@ describe('train', () => {
   });
 
   it('starts each stage from what the one before has made, or from a folder it is told', () => {
-    const [tokenizer, decoder, first, second] = stages;
+    const [tokenizer, encoder, decoder, first, second] = stages;
     const folders = (stage: Stage): StageFolders => foldersOf(stage, 'run', undefined);
     expect(folders(tokenizer).from).toBeUndefined();
-    expect(folders(decoder).from).toBe(folders(tokenizer).product);
+    expect(folders(encoder).from).toBe(folders(tokenizer).product);
+    expect(folders(decoder).from).toBe(folders(encoder).product);
     expect(folders(first)).toMatchObject({ vision: folders(decoder).product, from: undefined });
     expect(folders(second)).toMatchObject({ vision: folders(decoder).product, from: folders(first).product });
     expect(foldersOf(decoder, 'run', 'other').from).toBe(join('other', 'vision_tokenizer'));
@@ -106,7 +107,7 @@ describe('train', () => {
     const decoder = await cli(['train', 'decoder', '--run', join(folder, 'r'), '--output', folder]);
     expect(decoder.code).toBe(1);
     expect(decoder.err).toContain('starts from is missing');
-    expect(decoder.err).toContain(join('r', 'tokenizer', 'model'));
+    expect(decoder.err).toContain(join('r', 'encoder', 'model'));
   });
 
   it('says how to go on when it is stopped', async () => {
@@ -158,11 +159,12 @@ describe('train', () => {
     expect(begun.map(({ from }) => from)).toEqual(['m', begun[0].product, begun[1].product]);
     const whole = plan(stages, { run: 'r', from: undefined }).map(({ folders }) => folders);
     expect(whole[0].from).toBeUndefined();
-    expect(whole[1].from).toBe(whole[0].product);
-    expect(whole[2].from).toBeUndefined();
-    expect(whole.slice(2).map(({ vision }) => vision)).toEqual(stages.slice(2).map(() => whole[1].product));
-    const tokenizers = plan(stages.slice(0, 2), { run: 'r', from: 'm' }).map(({ folders }) => folders);
-    expect(tokenizers.map(({ from }) => from)).toEqual([join('m', 'vision_tokenizer'), tokenizers[0].product]);
+    expect(whole.slice(1, 3).map(({ from }) => from)).toEqual([whole[0].product, whole[1].product]);
+    expect(whole[3].from).toBeUndefined();
+    expect(whole.slice(3).map(({ vision }) => vision)).toEqual(stages.slice(3).map(() => whole[2].product));
+    const tokenizers = plan(stages.slice(0, 3), { run: 'r', from: 'm' }).map(({ folders }) => folders);
+    const starts = [join('m', 'vision_tokenizer'), tokenizers[0].product, tokenizers[1].product];
+    expect(tokenizers.map(({ from }) => from)).toEqual(starts);
   });
 
   it('hands adapters to the stage that trains them', async () => {

@@ -17,6 +17,8 @@ interface Coded {
   readonly scene: Scene;
   /** [latentFrames][side][side] */
   readonly codes: Uint16Array;
+  /** Codes that count for the table, if others. */
+  readonly votes?: Uint16Array | undefined;
   readonly latentFrames: number;
   readonly side: number;
   /** Of a shot: which latent frame of its clip it is, from 0; default 0. */
@@ -24,7 +26,7 @@ interface Coded {
 }
 
 /** What of a picture or clip says which cells show what. */
-type Place = Omit<Coded, 'codes'>;
+type Place = Omit<Coded, 'codes' | 'votes'>;
 
 /** The code that a thing to see is drawn by: the one that it has most often in the corpora. */
 export type CanonicalTable = ReadonlyMap<string, number>;
@@ -42,7 +44,7 @@ export function canonicalTable(corpora: Partial<Readonly<Record<CorpusKind, read
     for (const item of corpora[kind] ?? []) {
       contentsOf(item).forEach(({ name, shows }, cell) => {
         if (kind === 'shots' && shows !== 'moving') return;
-        const code = item.codes[cell];
+        const code = (item.votes ?? item.codes)[cell];
         const counts = votes.get(name) ?? new Map<number, number>();
         votes.set(name, counts.set(code, (counts.get(code) ?? 0) + 1));
       });

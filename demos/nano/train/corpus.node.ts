@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { throwIfAborted } from '../../../kernels/core/errors.js';
+import { Emu3Error, throwIfAborted } from '../../../kernels/core/errors.js';
 import { spatialFactor, type VisionTokenizer, type VisionWeights } from '../../../engine/models/vision/index.js';
 import { replaceFile } from '../../../loader/index.node.js';
 import { clipsOf, imagesOf } from '../../../loader/pipeline/pixels.js';
@@ -28,6 +28,8 @@ export interface TokenizedScene {
   readonly scene: Scene;
   /** Codebook entries, [latentFrames][height][width]. */
   readonly codes: Uint16Array;
+  /** The codes that count where a thing's canonical code is chosen, if others; see {@link keepVotes}. */
+  readonly votes?: Uint16Array | undefined;
   readonly latentFrames: number;
   /** Tokens along one side. */
   readonly side: number;
@@ -49,6 +51,8 @@ interface CorpusOptions {
   seed: number;
   /** Folder in which the codes are kept, so that a resumed run does not make them again. */
   cache: string;
+  /** Folder of the tokenizer, in which there may be votes. */
+  folder: string;
   /** Told how many are there. */
   onProgress?: (done: number, count: number) => void;
   signal?: AbortSignal | undefined;
@@ -82,7 +86,7 @@ export async function corpusMaker(
   {
     onPreparing,
     ...options
-  }: Pick<CorpusOptions, 'seed' | 'cache' | 'signal'> & {
+  }: Pick<CorpusOptions, 'seed' | 'cache' | 'folder' | 'signal'> & {
     onPreparing?: ((what: string) => void) | undefined;
   },
 ): Promise<(kind: CorpusKind, count: number) => Promise<TokenizedScene[]>> {
@@ -111,7 +115,7 @@ async function tokenizedCorpus(
   fingerprint: string,
   options: CorpusOptions,
 ): Promise<TokenizedScene[]> {
-  const { kind, count: asked, seed, cache, onProgress, signal } = options;
+  const { kind, count: asked, seed, cache, folder, onProgress, signal } = options;
   if (asked === 0) return [];
   const pixels = kind === 'large stills' ? largeSide : pictureSize;
   const side = pixels / spatialFactor(vision.config);
@@ -124,6 +128,15 @@ async function tokenizedCorpus(
       ? new SeededRandom(seed).shuffled(allShots()).slice(0, asked)
       : Array.from({ length: asked }, (_, index) => ({ scene: corpusScene(kind, seed, index), from: 0 }));
   const count = shown.length;
+  const votes = await readVotes(folder, kind, count * length);
+  const scenes = (codes: Uint16Array): TokenizedScene[] => {
+    const part = (all: Uint16Array, at: number): Uint16Array => all.subarray(at * length, (at + 1) * length);
+    return shown.map((each, at) => {
+      return { ...each, codes: part(codes, at), votes: votes && part(votes, at), latentFrames, side };
+    });
+  };
+  // Shots are there for their votes alone.
+  if (votes && kind === 'shots') return scenes(votes);
   const key = createHash('sha256')
     .update(JSON.stringify([fingerprint, kind, shown]))
     .digest('hex');
@@ -149,12 +162,44 @@ async function tokenizedCorpus(
     await mkdir(cache, { recursive: true });
     await replaceFile(path, [new Uint8Array(codes.buffer)]);
   }
-  return shown.map((each, index) => ({
-    ...each,
-    codes: codes.subarray(index * length, (index + 1) * length),
-    latentFrames,
-    side,
-  }));
+  return scenes(codes);
+}
+
+/** Kinds whose votes a tokenizer keeps: pictures of another size are not what its encoder learned. */
+const votingKinds = ['stills', 'shots'] as const;
+
+function votesPath(folder: string, kind: CorpusKind): string {
+  return join(folder, `votes-${kind}.codes`);
+}
+
+/**
+ * Keeps beside a tokenizer the codes that chose the canonical ones, u16 little-endian, [scenes][height][width] in the order
+ * of the corpus. An encoder that learned canonical codes gives others here and there; what a transformer has learned to draw
+ * must not change with that.
+ */
+export async function keepVotes(
+  folder: string,
+  corpora: Readonly<Record<(typeof votingKinds)[number], readonly TokenizedScene[]>>,
+): Promise<void> {
+  for (const kind of votingKinds) {
+    const votes = corpora[kind].map((item) => new Uint8Array(Uint16Array.from(item.votes ?? item.codes).buffer));
+    await replaceFile(votesPath(folder, kind), votes);
+  }
+}
+
+/** The first so many codes of what {@link keepVotes} kept, or undefined. @throws Emu3Error `format` if there are fewer. */
+async function readVotes(folder: string, kind: CorpusKind, length: number): Promise<Uint16Array | undefined> {
+  const path = votesPath(folder, kind);
+  const bytes = await readFile(path).catch(() => undefined);
+  if (bytes === undefined) return undefined;
+  if (bytes.length < length * 2) {
+    throw new Emu3Error(`${bytes.length / 2} codes are there, and ${length} are needed.`, {
+      code: 'format',
+      where: path,
+      fix: 'Train the encoder on as many scenes, or delete the file to choose canonical codes anew.',
+    });
+  }
+  return new Uint16Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + length * 2));
 }
 
 /**

@@ -56,6 +56,34 @@ interface Film {
 /** Scenes drawn at most until one can be composed. */
 const composeAttempts = 4;
 
+/**
+ * A new picture or clip of the corpora's parts in canonical codes, as there are more than a corpus holds; else one of the
+ * corpus.
+ *
+ * @param fits says of which scenes alone.
+ */
+export function composedDrawing(
+  corpora: Pick<Corpora, 'stills' | 'clips'>,
+  table: CanonicalTable,
+  kind: 'stills' | 'clips',
+  random: SeededRandom,
+  fits: (scene: Scene) => boolean = () => true,
+): Drawn {
+  const { side, latentFrames } = corpora[kind][0];
+  for (let attempt = 0; attempt < composeAttempts; attempt++) {
+    let scene = drawTrainingScene(kind, random);
+    while (!fits(scene)) scene = drawTrainingScene(kind, random);
+    const codes = composedCodes({ scene, side, latentFrames }, table);
+    if (codes) return { scene, side, latentFrames, codes };
+  }
+  const fitting = corpora[kind].filter(({ scene }) => fits(scene));
+  return canonicalDrawing(random.pick(fitting.length > 0 ? fitting : corpora[kind]), table);
+}
+
+function canonicalDrawing(item: TokenizedScene, table: CanonicalTable): Drawn {
+  return { ...item, codes: canonicalCodes(item, table) };
+}
+
 /** Pictures and clips to learn drawing from: in canonical codes, new ones composed of what corpora show. */
 export class Drawings {
   private readonly table: CanonicalTable;
@@ -69,30 +97,14 @@ export class Drawings {
     this.table = canonicalTable(corpora);
   }
 
-  /**
-   * A new picture or clip of the corpora's parts, as there are more than a corpus holds; else one of the corpus.
-   *
-   * @param fits says of which scenes alone.
-   */
-  composed(kind: 'stills' | 'clips', random: SeededRandom, fits: (scene: Scene) => boolean = () => true): Drawn {
-    const { side, latentFrames } = this.corpora[kind][0];
-    for (let attempt = 0; attempt < composeAttempts; attempt++) {
-      let scene = drawTrainingScene(kind, random);
-      while (!fits(scene)) scene = drawTrainingScene(kind, random);
-      const codes = composedCodes({ scene, side, latentFrames }, this.table);
-      if (codes) return { scene, side, latentFrames, codes };
-    }
-    const fitting = this.corpora[kind].filter(({ scene }) => fits(scene));
-    return this.canonical(random.pick(fitting.length > 0 ? fitting : this.corpora[kind]));
+  /** As {@link composedDrawing}. */
+  composed(kind: 'stills' | 'clips', random: SeededRandom, fits?: (scene: Scene) => boolean): Drawn {
+    return composedDrawing(this.corpora, this.table, kind, random, fits);
   }
 
   /** One of a corpus. */
   picked(kind: CorpusKind, random: SeededRandom): Drawn {
-    return this.canonical(random.pick(this.corpora[kind]));
-  }
-
-  private canonical(item: TokenizedScene): Drawn {
-    return { ...item, codes: canonicalCodes(item, this.table) };
+    return canonicalDrawing(random.pick(this.corpora[kind]), this.table);
   }
 
   /** The same picture with another thing in place of one, now and then, where things stand together that may. */
@@ -135,7 +147,7 @@ export class Drawings {
     const { item, given, told } = this.begun(random);
     const codes = canonicalCodes(item, this.table, given);
     const reading = { codes, isLearned: (cell: number) => cell >= given * item.side ** 2 };
-    return { film: this.canonical(item), told, reading };
+    return { film: canonicalDrawing(item, this.table), told, reading };
   }
 
   private disguised(random: SeededRandom): Film {

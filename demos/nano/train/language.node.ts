@@ -120,7 +120,7 @@ async function makeCorpora(
   const artwork = await Artwork.load();
   const { config, weights } = await loadVisionTokenizer(device, diskFolder(folder));
   const tokenizer = new VisionTokenizer(device, config, weights);
-  const corpusOf = await corpusMaker({ tokenizer, weights, artwork }, { seed, cache, onPreparing, signal });
+  const corpusOf = await corpusMaker({ tokenizer, weights, artwork }, { seed, cache, folder, onPreparing, signal });
   const made = (kind: CorpusKind): Promise<TokenizedScene[]> => corpusOf(kind, scenes[kind] ?? 0);
   const corpora: Record<CorpusKind, TokenizedScene[]> = {
     stills: await made('stills'),

@@ -1,6 +1,7 @@
 import type { CorpusKind } from './corpus.node.js';
 import type { DocumentOptions } from './documents.js';
 import type { Emu3VisionVQConfig } from '../../../loader/index.js';
+import type { VisionPart } from '../../../engine/train/vision-part-trainer.js';
 import type { AdamwHyper, LearningRateSchedule } from '../../../engine/train/optimizer.js';
 
 /** Everything that decides the nano model, so that the training command gives it again. */
@@ -65,22 +66,41 @@ export const visionRecipe: StageRecipe & {
   reviveUntil: 0.7,
 };
 
-/** The decoder once more, alone: on what the transformer will write, and on whole clips. */
-export const decoderRecipe: StageRecipe & {
+/** A part of the vision tokenizer once more, alone. */
+export interface VisionPartStage extends StageRecipe {
+  trained: VisionPart;
   /** Every so many steps is a clip step. */
   clipEvery: number;
   scenes: Readonly<Record<'stills' | 'clips' | 'shots', number>>;
   seedOffset: number;
-} = {
-  name: 'decoder',
-  steps: 4400,
+}
+
+const visionPart: Omit<VisionPartStage, 'name' | 'trained' | 'steps' | 'seedOffset'> = {
   batch: 2,
   clipEvery: 2,
   scenes: { stills: 10_000, clips: 6000, shots: shotCount },
-  seedOffset: 6,
   schedule: (totalSteps) => ({ kind: 'cosine', peak: 1e-3, final: 1e-5, warmupSteps: 40, totalSteps }),
   maximumNorm: 1,
   hyper: { beta2: 0.99 },
+};
+
+/** Learns to name by canonical codes what is there, so that pictures are read in the codes that they are drawn in. */
+export const encoderRecipe: VisionPartStage = {
+  ...visionPart,
+  name: 'encoder',
+  // Squared distances between neighbouring codes are about 0.5.
+  trained: { part: 'encoder', temperature: 0.25 },
+  steps: 5200,
+  seedOffset: 8,
+};
+
+/** Learns to show what the transformer will write. */
+export const decoderRecipe: VisionPartStage = {
+  ...visionPart,
+  name: 'decoder',
+  trained: { part: 'decoder' },
+  steps: 4400,
+  seedOffset: 6,
 };
 
 /** Sizes of the nano transformer; ids of special tokens follow from the vocabulary. */
