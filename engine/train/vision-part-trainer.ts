@@ -2,7 +2,7 @@ import { elementCount } from '../../kernels/core/types.js';
 import { Emu3Error } from '../../kernels/core/errors.js';
 import type { Device } from '../device.js';
 import { Graph, Program } from '../graph/index.js';
-import { decode, encode, spatialFactor, type VisionConfig } from '../models/vision/index.js';
+import { checkCodebook, decode, encode, spatialFactor, type VisionConfig } from '../models/vision/index.js';
 import type { VisionWeights } from '../models/vision/weights.js';
 import { tokenCrossEntropy } from '../ops/cross-entropy.js';
 import { addBias, linear } from '../ops/matmul.js';
@@ -63,6 +63,7 @@ export class VisionPartTrainer implements Trainer<VisionPartBatch> {
 
   private constructor(
     readonly optimization: Optimization,
+    private readonly config: VisionConfig,
     private readonly part: VisionPart['part'],
     private readonly recorded: readonly Recorded[],
     private readonly classifier: Classifier | undefined,
@@ -88,7 +89,7 @@ export class VisionPartTrainer implements Trainer<VisionPartBatch> {
     // Without decay a parameter without a gradient does not move.
     const hyper = { weightDecay: 0, ...(beta2 !== undefined && { beta2 }) };
     const optimization = await Optimization.create(device, weights.parameters, { ...options, hyper });
-    return new VisionPartTrainer(optimization, trained.part, recorded, classifier, loss);
+    return new VisionPartTrainer(optimization, config, trained.part, recorded, classifier, loss);
   }
 
   get step(): number {
@@ -100,7 +101,10 @@ export class VisionPartTrainer implements Trainer<VisionPartBatch> {
     this.steps = step;
   }
 
-  /** @throws Emu3Error `shape` for another number of codes or pixels, or for a shape the trainer does not have. */
+  /**
+   * @throws Emu3Error `shape` for another number of codes or pixels, or for a shape the trainer does not have; `token` for
+   *   a code beyond the codebook.
+   */
   train({ shape, codes, pixels }: VisionPartBatch): void {
     const recorded = this.recorded.at(shape);
     const fits = codes.byteLength === recorded?.codes.byteLength && pixels.byteLength === recorded.pixels.byteLength;
@@ -111,6 +115,8 @@ export class VisionPartTrainer implements Trainer<VisionPartBatch> {
         fix: 'Give codes and channels-last pixels of one of the shapes of the trainer.',
       });
     }
+    // Either loss would go on with them: the decoder takes them for zeros, the encoder for codes infinitely far away.
+    checkCodebook(codes, this.config, 'training batch');
     recorded.codes.write(codes);
     recorded.pixels.write(pixels);
     recorded.program.run();

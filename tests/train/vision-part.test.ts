@@ -93,6 +93,22 @@ describe.each(parts)('training the $part of a vision tokenizer alone', (trained)
     weights.destroy();
   });
 
+  it('refuses codes beyond the codebook, and is as it was', async () => {
+    const { trainer, weights } = await newTrainer(trained);
+    const before = await valuesOf(weights);
+    for (const beyond of [config.codebook_size, 2 ** 32 - 1]) {
+      const { codes, ...batch } = batchOf(0);
+      codes[5] = beyond;
+      const training = (): void => trainer.train({ ...batch, codes });
+      expect(training).toThrow(expect.objectContaining({ code: 'token' }));
+      expect(training).toThrow(`Code ${beyond} at 5`);
+    }
+    expect(trainer.step).toBe(0);
+    expect(await valuesOf(weights)).toEqual(before);
+    trainer.destroy();
+    weights.destroy();
+  });
+
   it('refuses batches of no shape that it has, and shapes that are no whole number of tokens', async () => {
     const { device, trainer, weights } = await newTrainer(trained);
     const { codes, pixels } = batchOf(0);

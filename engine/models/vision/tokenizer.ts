@@ -7,7 +7,7 @@ import { GpuTensor } from '../../tensor.js';
 import { bandLimits, type BandLimits } from './bands.js';
 import type { VisionContext } from './blocks.js';
 import { ClipPasses, type ClipEvents } from './clip-passes.js';
-import type { CodeClip, EncodedClip, PixelClip } from './clips.js';
+import { checkCodebook, type CodeClip, type EncodedClip, type PixelClip } from './clips.js';
 import { spatialFactor, type VisionConfig } from './config.js';
 import { decode } from './decoder.js';
 import { encode } from './encoder.js';
@@ -160,14 +160,7 @@ export class VisionTokenizer {
         fix: 'Give one code for each place of the grid; a picture has one latent frame.',
       });
     }
-    const bad = codes.findIndex((code) => code >= this.config.codebook_size);
-    if (bad >= 0) {
-      throw new Emu3Error(`Code ${codes[bad]} at ${bad} is beyond the codebook of ${this.config.codebook_size}.`, {
-        code: 'token',
-        where: 'vision tokenizer',
-        fix: 'Use codes of this tokenizer.',
-      });
-    }
+    checkCodebook(codes, this.config, 'vision tokenizer');
   }
 
   private async compileDecoder(clip: CodeClip, image: boolean): Promise<Compiled<{ pixels: Tensor }>> {
