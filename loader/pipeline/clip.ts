@@ -87,7 +87,7 @@ export function checkCodeClip(clip: CodeClip, codebookSize: number, where: strin
       fix: `Give ${frames * height * width} codes.`,
     });
   }
-  for (let place = 0; place < codes.length; place++) checkCode(codes[place], codebookSize);
+  for (let place = 0; place < codes.length; place++) checkCode(codes[place], codebookSize, `${where}, code ${place}`);
 }
 
 /**

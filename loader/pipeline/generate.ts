@@ -15,6 +15,7 @@ import {
   type TextTokenizer,
   type TokenClass,
 } from '../../tokenizer/index.js';
+import { checkCode } from '../../tokenizer/document/segments.js';
 import type { VisualPlan } from './decode-visual.js';
 import type { GenerationDefaults } from './generation-config.js';
 
@@ -211,13 +212,7 @@ function checkKept({ height, width, codes, kept }: KeptCodes, codebookSize: numb
     });
   }
   for (let place = 0; place < count; place++) {
-    const code = codes[place];
-    if (kept[place] === 0 || (Number.isInteger(code) && code >= 0 && code < codebookSize)) continue;
-    throw new Emu3Error(`Code ${code} at ${place} is outside the codebook of ${codebookSize}.`, {
-      code: 'token',
-      where: 'keep',
-      fix: "Encode the picture with the model's own vision tokenizer.",
-    });
+    if (kept[place] !== 0) checkCode(codes[place], codebookSize, `keep, code ${place}`);
   }
   return { height, width };
 }

@@ -125,7 +125,7 @@ describe('editing', () => {
       [() => emu3.vary([{ image, prompt, share: NaN }]), 'argument', 'share'],
       [() => emu3.vary([]), 'argument', 'requests'],
       [() => emu3.generate({ prompt, keep: { ...keep, kept: [1] } }), 'shape', 'keep'],
-      [() => emu3.generate({ prompt, keep: { ...keep, codes: [1, 2, 512, 4] } }), 'token', 'keep'],
+      [() => emu3.generate({ prompt, keep: { ...keep, codes: [1, 2, 512, 4] } }), 'token', 'keep, code 2'],
       [() => emu3.generate({ prompt, keep, ratio: '1:1' }), 'argument', 'keep'],
     ];
     for (const [work, code, where] of cases) {

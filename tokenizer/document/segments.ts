@@ -63,11 +63,11 @@ export function documentIds(
 }
 
 /** @throws Emu3Error `token` unless the code is an entry of the codebook. */
-export function checkCode(code: number, visualCount: number): void {
+export function checkCode(code: number, visualCount: number, where = 'visual tokens'): void {
   if (Number.isInteger(code) && code >= 0 && code < visualCount) return;
   throw new Emu3Error(`Code ${code} is not in the codebook of ${visualCount} entries.`, {
     code: 'token',
-    where: 'visual tokens',
+    where,
     fix: 'Use the vision tokenizer that belongs to the model.',
   });
 }
