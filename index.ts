@@ -26,6 +26,7 @@ export type {
   OnePicture,
   UserMessage,
 } from './loader/pipeline/chat.js';
+export type { PromptToRewrite } from './loader/pipeline/rewrite.js';
 export { Chat } from './loader/pipeline/session.js';
 export type { ChatQuestion } from './loader/pipeline/session.js';
 export type {

@@ -1,4 +1,3 @@
-import type { CodeClip } from '../../tokenizer/index.js';
 import { Emu3Error } from '../../kernels/core/errors.js';
 import { encodeSafetensors, memorySource, SafetensorsFile } from '../../loader/index.node.js';
 import { parseJsonObject } from '../../loader/json.js';
@@ -141,11 +140,4 @@ function checkCodes(values: ArrayLike<unknown> & Iterable<unknown>, path: string
 
 function codesError(where: string, message: string): Emu3Error {
   return new Emu3Error(message, { code: 'format', where, fix: 'Use a file that `emu3 encode` wrote.' });
-}
-
-/** The last latent frames of a clip, at most so many. */
-export function lastFrames(clip: CodeClip, count: number): CodeClip {
-  const frames = Math.min(count, clip.frames);
-  const codes = Uint32Array.from(clip.codes).slice((clip.frames - frames) * clip.height * clip.width);
-  return { ...clip, frames, codes };
 }

@@ -5,10 +5,10 @@ import type { EncodedVideo } from '../../loader/pipeline/clip.js';
 import type { Emu3 } from '../../loader/pipeline/emu3.js';
 import type { SamplingOptions } from '../../loader/pipeline/generate.js';
 import { clipsOf, imagesOf } from '../../loader/pipeline/pixels.js';
+import type { PromptToRewrite } from '../../loader/pipeline/rewrite.js';
 import type { RgbImage } from '../../tokenizer/index.js';
 import { framesPerSecond } from '../nano/world/scene.js';
 import type { EvaluatedModel, Reconstruction, WorkEvents } from '../nano/eval/model.js';
-import { rewrittenPrompts, type PromptToRewrite } from './rewrite.js';
 
 export interface EvaluatedOptions {
   /** Requests side by side. */
@@ -41,7 +41,7 @@ export function evaluatedModel(emu3: Emu3, { batch, sampling, side }: EvaluatedO
           const beginning = context && (await encoded(context, events));
           asked.push({ prompt, seed, ...(beginning && { beginning }) });
         }
-        return rewrittenPrompts(emu3, asked, signalOf(events));
+        return emu3.rewritePrompts(asked, signalOf(events));
       }),
     film: (requests, events) =>
       inBatches(requests, batch, events, async (group) => {

@@ -192,3 +192,10 @@ export function addModelOptions(command: Command): Command {
     );
   return addRunOptions(command);
 }
+
+export function rewriteOption(): Option {
+  return new Option(
+    '--rewrite',
+    'let the model write the prompt out in full first, with what it sees of what is given, for models that learned to',
+  );
+}

@@ -1,5 +1,5 @@
 import { downloadPng, element, fileName, offerExamples, onPress, pictureCanvas, setText } from './dom.js';
-import { counted, doneText, speedText, timeText } from './format.js';
+import { counted, doingAtFirst, doneText, speedText, timeText } from './format.js';
 import type { GridTool } from './grid-input.js';
 import { TokenGrid } from './grid.js';
 import type { Host, Panel, Picture } from './host.js';
@@ -23,6 +23,7 @@ export class DrawPanel implements Panel {
   private readonly grid = new TokenGrid(this.canvas);
   private readonly drawButton = element('generate', HTMLButtonElement);
   private readonly share = element('share', HTMLInputElement);
+  private readonly rewrite = element('rewrite', HTMLInputElement);
   private readonly showTokens = element('show-tokens', HTMLInputElement);
   private readonly file = element('open', HTMLInputElement);
   private readonly buttons = {
@@ -130,7 +131,7 @@ export class DrawPanel implements Panel {
   private draw(): void {
     const { facts } = this;
     if (facts === undefined) return;
-    this.start({ kind: 'draw', settings: this.settings() });
+    this.start({ kind: 'draw', settings: this.settings(), rewrite: this.rewrite.checked });
     this.grid.prepare(facts.rows, facts.columns);
   }
 
@@ -157,7 +158,7 @@ export class DrawPanel implements Panel {
     this.canvas.ariaLabel = 'Token grid, being filled';
     this.canvas.ariaBusy = 'true';
     element('result', HTMLElement).hidden = true;
-    this.host.run(this, task, 'Reading the prompt …');
+    this.host.run(this, task, doingAtFirst(task));
   }
 
   private settings(): DrawingSettings {
@@ -187,6 +188,7 @@ export class DrawPanel implements Panel {
       canvas.ariaLabel = `Picture: ${name}`;
       element('drawn', HTMLElement).hidden = drawn === undefined;
       if (drawn) {
+        setText('drawn-from', drawn.prompt);
         setText('time', timeText(drawn.timing));
         setText('speed', speedText(drawn.timing));
         setText('used-seed', String(drawn.seed));

@@ -1,4 +1,4 @@
-import type { Timing } from './messages.js';
+import type { Task, Timing } from './messages.js';
 
 /** `3.4 MB` */
 export function megabytes(bytes: number): string {
@@ -25,4 +25,9 @@ export function speedText({ tokensPerSecond }: Timing): string {
 
 export function doneText({ tokenSeconds, pixelSeconds }: Timing): string {
   return `Done in ${duration(tokenSeconds + pixelSeconds)}.`;
+}
+
+/** What a task that draws does until its first row of tokens. */
+export function doingAtFirst(task: Task): string {
+  return 'rewrite' in task && task.rewrite ? 'Writing the prompt out …' : 'Reading the prompt …';
 }

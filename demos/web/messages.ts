@@ -22,15 +22,23 @@ export interface DrawingSettings {
 
 /** What the worker can be asked for, one at a time. */
 export type Task =
-  | { kind: 'draw'; settings: DrawingSettings }
+  /** With `rewrite` the model writes the prompt out in full first; see `Emu3.rewritePrompts`. */
+  | { kind: 'draw'; settings: DrawingSettings; rewrite: boolean }
   /** `marks`: [height][width] in tokens, 1 where the picture is drawn anew. */
   | { kind: 'edit'; settings: DrawingSettings; picture: EncodedImage; marks: Uint8Array }
   /** `share` of the tokens drawn anew, above 0 and at most 1. */
   | { kind: 'vary'; settings: DrawingSettings; picture: EncodedImage; share: number }
   /** A picture file into tokens. */
   | { kind: 'encode'; file: Blob }
-  | { kind: 'film'; settings: DrawingSettings; frames: number; framesPerSecond: number; first?: CodeGrid }
-  | { kind: 'continue'; settings: DrawingSettings; clip: CodeClip; newFrames: number }
+  | {
+      kind: 'film';
+      settings: DrawingSettings;
+      rewrite: boolean;
+      frames: number;
+      framesPerSecond: number;
+      first?: CodeGrid;
+    }
+  | { kind: 'continue'; settings: DrawingSettings; rewrite: boolean; clip: CodeClip; newFrames: number }
   /** With `about` a new conversation begins. */
   | { kind: 'ask'; question: string; about?: OnePicture }
   | { kind: 'caption'; about: OnePicture };
@@ -71,6 +79,8 @@ export interface Timing {
 }
 
 export interface DrawnPicture {
+  /** What it was drawn from: the prompt, as the model wrote it out if it was asked to. */
+  prompt: string;
   picture: EncodedImage;
   seed: number;
   /** Everything the model wrote after the prompt. */
@@ -79,6 +89,8 @@ export interface DrawnPicture {
 }
 
 export interface FilmedClip {
+  /** As of a {@link DrawnPicture}; of the last part of it. */
+  prompt: string;
   clip: VideoCodes;
   /** All of one size. */
   frames: readonly RgbImage[];

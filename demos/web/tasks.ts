@@ -3,6 +3,7 @@ import {
   browserImageCodec,
   Chat,
   type Answer,
+  type CodeClip,
   type DrawnVideo,
   type Emu3,
   type EncodedImage,
@@ -11,7 +12,7 @@ import {
   type PixelMask,
   type VideoEvents,
 } from '../../index.js';
-import type { Task, TaskMessage, Timing } from './messages.js';
+import type { DrawingSettings, Task, TaskMessage, Timing } from './messages.js';
 
 type Tell = (message: TaskMessage, transfer?: Transferable[]) => void;
 
@@ -30,8 +31,10 @@ export class TaskRunner {
   async run(task: Task, signal: AbortSignal): Promise<void> {
     const { emu3 } = this;
     switch (task.kind) {
-      case 'draw':
-        return this.draw(signal, (events) => emu3.generate({ ...task.settings, ...events }));
+      case 'draw': {
+        const settings = await this.settingsOf(task, signal);
+        return this.draw(signal, (events) => emu3.generate({ ...settings, ...events }));
+      }
       case 'edit': {
         const { picture: image, marks, settings } = task;
         return this.draw(signal, (events) => emu3.edit({ ...settings, image, mask: maskOf(image, marks), ...events }));
@@ -46,13 +49,15 @@ export class TaskRunner {
         return;
       }
       case 'film': {
-        const { settings, frames, framesPerSecond, first } = task;
-        const begun = first && { first: { ...first, frames: 1, framesPerSecond } };
-        const request = { ...settings, frames, framesPerSecond, ...begun };
+        const { frames, framesPerSecond, first: picture } = task;
+        const first = picture && { ...picture, frames: 1, framesPerSecond, codes: Uint32Array.from(picture.codes) };
+        const settings = await this.settingsOf(task, signal, first);
+        const request = { ...settings, frames, framesPerSecond, ...(first && { first }) };
         return this.film(signal, (events) => emu3.generateVideo({ ...request, ...events }));
       }
       case 'continue': {
-        const { settings, clip, newFrames } = task;
+        const { clip, newFrames } = task;
+        const settings = await this.settingsOf(task, signal, clip);
         return this.film(signal, (events) => emu3.extendVideo({ ...settings, clip, newFrames, ...events }));
       }
       case 'ask': {
@@ -66,20 +71,34 @@ export class TaskRunner {
     }
   }
 
+  /** With the prompt written out in full where that is wanted, with sight of what a clip begins with. */
+  private async settingsOf(
+    { settings, rewrite }: { settings: DrawingSettings; rewrite: boolean },
+    signal: AbortSignal,
+    beginning?: CodeClip,
+  ): Promise<DrawingSettings> {
+    if (!rewrite) return settings;
+    const { prompt, seed } = settings;
+    const asked = { prompt, ...(seed !== undefined && { seed }), ...(beginning && { beginning }) };
+    const [written] = await this.emu3.rewritePrompts([asked], { signal });
+    return { ...settings, prompt: written };
+  }
+
   private async draw(signal: AbortSignal, work: (events: GenerateEvents) => Promise<GeneratedImage>): Promise<void> {
     const clock = new TokenClock();
-    const { ids, codes, size, seed, image } = await work({
+    const { prompt, ids, codes, size, seed, image } = await work({
       signal,
       onToken: ({ step, steps }) => this.tick(clock, step, steps),
       onRow: ({ row, rows, codes: ofRow }) => this.tell({ type: 'row', frame: 0, row, rows, codes: ofRow }),
     });
     const picture = { codes, ...size, resized: image };
-    this.tell({ type: 'picture', drawn: { picture, ids, seed, timing: clock.timing } });
+    this.tell({ type: 'picture', drawn: { prompt, picture, ids, seed, timing: clock.timing } });
   }
 
   private async film(signal: AbortSignal, work: (events: VideoEvents) => Promise<DrawnVideo>): Promise<void> {
     const clock = new TokenClock();
     const {
+      prompt,
       clip,
       frames: pixels,
       seed,
@@ -88,7 +107,7 @@ export class TaskRunner {
       onToken: ({ step, steps }) => this.tick(clock, step, steps),
       onRow: ({ frame, row, rows, codes }) => this.tell({ type: 'row', frame, row, rows, codes }),
     });
-    this.tell({ type: 'clip', filmed: { clip, frames: pixels, seed, timing: clock.timing } });
+    this.tell({ type: 'clip', filmed: { prompt, clip, frames: pixels, seed, timing: clock.timing } });
   }
 
   private tick(clock: TokenClock, step: number, steps: number): void {

@@ -1,5 +1,5 @@
 import { downloadBlob, element, fileName, offerExamples, onPress, setText } from './dom.js';
-import { doneText, speedText, timeText } from './format.js';
+import { doingAtFirst, doneText, speedText, timeText } from './format.js';
 import type { Clip, Host, Panel } from './host.js';
 import type { DrawingSettings, FilmedClip, ModelFacts, Task, TaskMessage } from './messages.js';
 import { PictureSource } from './picture-source.js';
@@ -14,6 +14,7 @@ export class VideoPanel implements Panel {
   private readonly host: Host;
   private readonly prompt = element('video-prompt', HTMLInputElement);
   private readonly sampling = new SamplingFields(element('video-sampling', HTMLElement));
+  private readonly rewrite = element('video-rewrite', HTMLInputElement);
   private readonly frames = element('frames', HTMLInputElement);
   private readonly rate = element('rate', HTMLInputElement);
   readonly fields = {
@@ -106,7 +107,9 @@ export class VideoPanel implements Panel {
     if (facts === undefined) return;
     const frames = this.frames.valueAsNumber;
     const first = source.chosen?.picture?.encoded;
-    const task = { kind: 'film' as const, settings: this.settings(), frames, framesPerSecond: this.rate.valueAsNumber };
+    const rewrite = this.rewrite.checked;
+    const framesPerSecond = this.rate.valueAsNumber;
+    const task = { kind: 'film' as const, settings: this.settings(), rewrite, frames, framesPerSecond };
     this.start(first ? { ...task, first } : task, frames / facts.latentFrames);
     this.player.prepare(first?.height ?? facts.rows, first?.width ?? facts.columns, facts.factor);
   }
@@ -118,7 +121,8 @@ export class VideoPanel implements Panel {
     const newFrames = this.frames.valueAsNumber;
     const settings = { prompt: this.prompt.value.trim(), ...this.sampling.readUnseeded() };
     const { frames, height, width } = clip.codes;
-    this.start({ kind: 'continue', settings, clip: clip.codes, newFrames }, frames + newFrames / facts.latentFrames);
+    const task = { kind: 'continue' as const, settings, rewrite: this.rewrite.checked, clip: clip.codes, newFrames };
+    this.start(task, frames + newFrames / facts.latentFrames);
     this.player.prepare(height, width, facts.factor);
   }
 
@@ -127,7 +131,7 @@ export class VideoPanel implements Panel {
     this.canvas.ariaLabel = 'Tokens of the video, coming in';
     this.canvas.ariaBusy = 'true';
     element('video-result', HTMLElement).hidden = true;
-    this.host.run(this, task, 'Reading the prompt …');
+    this.host.run(this, task, doingAtFirst(task));
   }
 
   private settings(): DrawingSettings {
@@ -143,6 +147,7 @@ export class VideoPanel implements Panel {
       this.player.show(frames, codes.framesPerSecond);
       canvas.ariaLabel = `Video: ${clip.name}`;
       const seconds = frames.length / codes.framesPerSecond;
+      setText('filmed-from', filmed.prompt);
       setText('video-length', `${frames.length} frames, ${codes.framesPerSecond} a second: ${seconds.toFixed(1)} s`);
       setText('video-time', timeText(filmed.timing));
       setText('video-speed', speedText(filmed.timing));

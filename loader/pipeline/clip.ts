@@ -118,3 +118,10 @@ export function pixelsOfFrames(
 export function framesOf(clip: PixelClip): RgbImage[] {
   return imagesOf({ ...clip, batch: clip.frames, frames: 1 });
 }
+
+/** The last latent frames of a clip, at most so many. */
+export function lastFrames(clip: CodeClip, count: number): CodeClip {
+  const frames = Math.min(count, clip.frames);
+  const codes = Uint32Array.from(clip.codes).slice((clip.frames - frames) * clip.height * clip.width);
+  return { ...clip, frames, codes };
+}

@@ -56,6 +56,7 @@ import { readGenerationDefaults, type GenerationDefaults } from './generation-co
 import { checkLoadOptions, type Emu3LoadOptions, type Emu3LoadProgress } from './load-options.js';
 import { checkAgreement, findVisionFolder, openTextTokenizer, readPixelLimits } from './parts.js';
 import { clipOf, imagesOf, type EncodedImage } from './pixels.js';
+import { rewritingQuestion, type PromptToRewrite } from './rewrite.js';
 import type { EncodedVideo, VideoFrames } from './clip.js';
 import type { VideoEvents } from './video-collector.js';
 import { VideoPipeline } from './video.js';
@@ -368,6 +369,21 @@ export class Emu3 {
   async caption(request: CaptionRequest & AnswerEvents): Promise<Answer> {
     const [answer] = await this.write([await planCaption(request, this.chatContext(request.signal))], request);
     return answer;
+  }
+
+  /**
+   * Writes short prompts out in full, for models that learned to (the nano model): asked nothing but the prompt, it answers
+   * with what such a picture or clip shows, and where. Emu3's evaluation had prompts rewritten too (arXiv 2409.18869,
+   * section 3.1), by another model. With what a video begins with before the prompt it says what is there, beside what the
+   * prompt tells of it.
+   *
+   * @returns as many prompts; the one given where the model has no answer.
+   * @throws Emu3Error as {@link chat}.
+   */
+  async rewritePrompts(requests: readonly PromptToRewrite[], events: AnswerBatchEvents = {}): Promise<string[]> {
+    const questions = requests.map((request) => rewritingQuestion(request, this.planContext));
+    const answers = await this.chatBatch(questions, events);
+    return answers.map(({ text }, index) => text.trim() || requests[index].prompt);
   }
 
   private write(plans: readonly AnswerPlan[], events: AnswerBatchEvents): Promise<Answer[]> {

@@ -3,6 +3,7 @@ import { Emu3Error } from '../../kernels/core/errors.js';
 import type { ClipEvents } from '../../engine/models/vision/index.js';
 import type { CodeClip, PixelLimits, RgbImage, Size } from '../../tokenizer/index.js';
 import { checkCodeClip, checkFrameCount, checkFrameRate, type VideoCodes, type VideoFrames } from './clip.js';
+import { checkNotEmpty } from '../../tokenizer/document/prompts.js';
 import type { VideoSettings } from './video-plan.js';
 
 export interface EncodeClipOptions extends ClipEvents {
@@ -65,13 +66,7 @@ export interface GeneratedVideo extends DrawnVideo {
  */
 export function checkVideoRequest(request: VideoRequest, temporal: number, codebookSize: number): number {
   const { prompt, frames, seconds, framesPerSecond, first, size, ratio } = request;
-  if (prompt.trim() === '') {
-    throw new Emu3Error('The prompt is empty.', {
-      code: 'prompt',
-      where: 'prompt',
-      fix: 'Write what you want in a few words.',
-    });
-  }
+  checkNotEmpty(prompt, 'prompt');
   checkFrameRate(framesPerSecond);
   if ((frames === undefined) === (seconds === undefined)) {
     throw argument(

@@ -34,6 +34,9 @@ async function answersOfNode(model: string) {
   const { emu3, device, close } = await createNodeEmu3(model, { prefer: 'swiftshader', log: () => undefined });
   const picture = await emu3.generate(settings);
   const clip = await emu3.generateVideo({ ...settings, frames: 8, framesPerSecond: 8 });
+  const [inFull] = await emu3.rewritePrompts([settings]);
+  const written = await emu3.generate({ ...settings, prompt: inFull });
+  const [continued] = await emu3.rewritePrompts([{ prompt, beginning: clip.clip }]);
   const chat = new Chat(emu3);
   const image = { ...picture.size, codes: picture.codes };
   const first = await chat.ask({ text: questions[0], images: [image] });
@@ -41,7 +44,7 @@ async function answersOfNode(model: string) {
   const caption = await emu3.caption({ image });
   const adapter = device.choice.description;
   await close();
-  return { adapter, picture, clip, answers: [first.text, second.text], caption: caption.text };
+  return { adapter, picture, written, clip, continued, answers: [first.text, second.text], caption: caption.text };
 }
 
 /** Largest difference of the colours at the middle of each pixel of a picture on a canvas of any size. */
@@ -118,6 +121,19 @@ describe('drawing', () => {
     expect(name).toBe('a-red-circle-7.png');
     const { width, height, format } = await sharp(bytes).metadata();
     expect([format, width, height]).toEqual(['png', 256, 256]);
+  });
+
+  test('a prompt is written out in full first where that is wanted', async () => {
+    await demo.page.click('#rewrite');
+    const told = await demo.watch('#status');
+    expect(await demo.run('#generate')).toMatch(/^Done/);
+    expect((await told())[0]).toBe('Writing the prompt out …');
+    expect(await demo.text('#drawn-from')).toBe(expected.written.prompt);
+    expect(expected.written.prompt).not.toBe(prompt);
+    expect(await demo.codes(side, side)).toEqual([...expected.written.codes]);
+    await demo.page.click('#rewrite');
+    await demo.page.click('#undo');
+    expect(await demo.text('#drawn-from')).toBe(prompt);
   });
 
   test('varying keeps most of the tokens it was drawn with', async () => {
@@ -234,6 +250,7 @@ describe('video', () => {
     expect(await demo.run('#film')).toMatch(/^Done/);
     const rows = [1, 2].flatMap((frame) => [1, 2, 3, 4].map((row) => `Frame ${frame} of 2 in tokens, row ${row} of 4`));
     expect((await told()).filter((text) => text.startsWith('Frame'))).toEqual(rows);
+    expect(await demo.text('#filmed-from')).toBe(prompt);
     expect(await demo.text('#video-length')).toBe('8 frames, 8 a second: 1.0 s');
     expect(await demo.attribute('#clip', 'aria-label')).toBe(`Video: ${prompt}`);
     for (const [index, frame] of expected.clip.frames.entries()) {
@@ -259,7 +276,11 @@ describe('video', () => {
 
   test('goes on behind what is there', async () => {
     await demo.set('#frames', '4');
+    await demo.page.click('#video-rewrite');
     expect(await demo.run('#continue')).toMatch(/^Done/);
+    await demo.page.click('#video-rewrite');
+    // The model saw what was there: it wrote what it writes of that.
+    expect(await demo.text('#filmed-from')).toBe(expected.continued);
     expect(await demo.text('#video-length')).toBe('12 frames, 8 a second: 1.5 s');
     expect(difference(await framePixels(7), expected.clip.frames[7])).toBeLessThanOrEqual(1);
   });

@@ -2,7 +2,7 @@ import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promis
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { lastFrames } from '../../demos/cli/codes.js';
+import { lastFrames } from '../../loader/pipeline/clip.js';
 import { readClip } from '../../demos/cli/video-input.node.js';
 import { writeVideo } from '../../demos/cli/video-output.node.js';
 import { nodeImageCodec, type RgbImage } from '../../tokenizer/index.node.js';

@@ -1,11 +1,11 @@
 import { describe, expect, it } from 'vitest';
-import { rewrittenPrompts } from '../../demos/cli/rewrite.js';
 import { motionPhrase, phraseOf } from '../../demos/nano/world/captions.js';
 import { Artwork, squareImage } from '../../demos/nano/world/draw.node.js';
 import { SeededRandom } from '../../demos/nano/world/random.js';
 import { drawClip, framesPerSecond, type Scene } from '../../demos/nano/world/scene.js';
 import { diskFolder } from '../../loader/index.node.js';
 import { Emu3 } from '../../loader/pipeline/emu3.js';
+import type { PromptToRewrite } from '../../loader/pipeline/rewrite.js';
 import { testDevice } from '../support/gpu.js';
 import { model } from './own-pictures.js';
 
@@ -29,8 +29,8 @@ describe('the shipped model, given the beginning of a clip and what moves in it'
       const frames = artwork.clip(scene, given).map(squareImage);
       asked.push({ prompt, seed, beginning: await emu3.encodeClip(frames, { framesPerSecond }) });
     }
-    const named = async (requests: Parameters<typeof rewrittenPrompts>[1]): Promise<number> => {
-      const told = await rewrittenPrompts(emu3, requests, {});
+    const named = async (requests: readonly PromptToRewrite[]): Promise<number> => {
+      const told = await emu3.rewritePrompts(requests);
       return told.filter((words, index) => words.includes(`, ${phraseOf(scenes[index].objects[1])} `)).length;
     };
     const [seen, unseen] = [await named(asked), await named(asked.map(({ prompt, seed }) => ({ prompt, seed })))];

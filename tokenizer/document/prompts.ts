@@ -140,7 +140,8 @@ function checkVisionContext(
   );
 }
 
-function checkNotEmpty(text: string, where: string): void {
+/** @throws Emu3Error `prompt` for an empty text, or one of blanks. */
+export function checkNotEmpty(text: string, where: string): void {
   if (text.trim() !== '') return;
   throw new Emu3Error(`The ${where} is empty.`, { code: 'prompt', where, fix: 'Write what you want in a few words.' });
 }

@@ -2,12 +2,11 @@ import type { Command } from 'commander';
 import { Option } from 'commander';
 import type { Emu3 } from '../../../loader/pipeline/emu3.js';
 import type { GeneratedImage, GenerateRequest } from '../../../loader/pipeline/generate.js';
-import { numberOption, ratioOption, samplingRequest, sizeOption } from '../options.js';
+import { numberOption, ratioOption, rewriteOption, samplingRequest, sizeOption } from '../options.js';
 import { withModel } from '../open-model.js';
 import { checkOutput, jsonText } from '../output.js';
 import { addDrawingOptions, seedsFrom, writePictures, type DrawingChoice } from '../drawn.js';
 import { withProgress } from '../progress.js';
-import { rewriteOption, rewrittenPrompts } from '../rewrite.js';
 import { formatSeconds } from '../report.js';
 import type { Terminal } from '../terminal.js';
 
@@ -40,7 +39,9 @@ async function generate(terminal: Terminal, prompt: string, options: GenerateOpt
   await withModel(terminal, options, async (emu3, device) => {
     const { ratio, size } = options;
     const asked = seedsFrom(options.seed, options.count).map((seed) => ({ prompt, seed }));
-    const told = options.rewrite ? await rewrittenPrompts(emu3, asked, terminal) : asked.map(() => prompt);
+    const told = options.rewrite
+      ? await emu3.rewritePrompts(asked, { signal: terminal.signal })
+      : asked.map(() => prompt);
     const requests = asked.map(({ seed }, index): GenerateRequest => {
       const shape = { ...(ratio && { ratio }), ...(size && { size }) };
       return { prompt: told[index], seed, ...samplingRequest(options), ...shape };

@@ -1,6 +1,7 @@
 import { Option, type Command } from 'commander';
-import type { VideoCodes } from '../../../loader/pipeline/clip.js';
+import { lastFrames, type VideoCodes } from '../../../loader/pipeline/clip.js';
 import type { Emu3 } from '../../../loader/pipeline/emu3.js';
+import type { PromptToRewrite } from '../../../loader/pipeline/rewrite.js';
 import type { VideoEvents } from '../../../loader/pipeline/video-collector.js';
 import {
   argument,
@@ -9,13 +10,20 @@ import {
   type VideoRequest,
 } from '../../../loader/pipeline/video-request.js';
 import type { CodeClip } from '../../../tokenizer/index.js';
-import { codesJson, isCodesFile, lastFrames, readClipCodes } from '../codes.js';
+import { codesJson, isCodesFile, readClipCodes } from '../codes.js';
 import { addDrawingOptions, comfortableScale, seedsFrom, type DrawingChoice } from '../drawn.js';
 import { withModel } from '../open-model.js';
-import { clipKinds, numberOption, rateOption, ratioOption, samplingRequest, sizeOption } from '../options.js';
+import {
+  clipKinds,
+  numberOption,
+  rateOption,
+  ratioOption,
+  rewriteOption,
+  samplingRequest,
+  sizeOption,
+} from '../options.js';
 import { jsonText } from '../output.js';
 import { withProgress } from '../progress.js';
-import { rewriteOption, rewrittenPrompts, type PromptToRewrite } from '../rewrite.js';
 import { formatSeconds } from '../report.js';
 import type { Terminal } from '../terminal.js';
 import { readClip, readVisual } from '../video-input.node.js';
@@ -157,7 +165,7 @@ async function toldInFull(
   { json }: { json?: boolean },
   terminal: Terminal,
 ): Promise<string> {
-  const [told] = await rewrittenPrompts(emu3, [asked], terminal);
+  const [told] = await emu3.rewritePrompts([asked], { signal: terminal.signal });
   if (!json) terminal.out(`drawing "${told}"\n`);
   return told;
 }
