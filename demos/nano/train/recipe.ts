@@ -99,7 +99,7 @@ export const decoderRecipe: VisionPartStage = {
   ...visionPart,
   name: 'decoder',
   trained: { part: 'decoder' },
-  steps: 4400,
+  steps: 9000,
   seedOffset: 6,
 };
 
