@@ -99,7 +99,7 @@ export const decoderRecipe: VisionPartStage = {
   ...visionPart,
   name: 'decoder',
   trained: { part: 'decoder' },
-  steps: 9000,
+  steps: 14_000,
   seedOffset: 6,
 };
 
